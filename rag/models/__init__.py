@@ -1,0 +1,79 @@
+"""The three seams between RankLens and its models.
+
+A backend implements one of these protocols and nothing else: batching by the caller, sorting,
+cutting, timing and calibration live outside it. `make_embedder`, `make_reranker` and
+`make_answerer` in the modules beside this one choose a backend by its explicit kind.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator, Sequence
+from typing import Protocol
+
+from rag.types import Encoding, Passage, Question, Turn
+
+
+class Embedder(Protocol):
+    """Turns texts into vectors.
+
+    `name` also goes into the index fingerprint: another name is another index.
+    """
+
+    @property
+    def name(self) -> str:
+        """What the backend is called in traces."""
+        ...
+
+    @property
+    def dimensions(self) -> int:
+        """Length of a vector."""
+        ...
+
+    def encode_documents(
+        self, texts: Sequence[str], progress: Callable[[int], None] | None = None
+    ) -> Encoding:
+        """Vectors of passages; `progress` is told how many texts are done."""
+        ...
+
+    def encode_question(self, text: str) -> Question:
+        """The vectors of one question."""
+        ...
+
+    def token_spans(self, texts: Sequence[str]) -> list[list[tuple[int, int]]]:
+        """Character offsets of the tokens of each text, without the prompt and special tokens.
+
+        The spans of a text are parallel to its token vectors, unless the text is longer than the
+        model reads: then there are more spans than vectors.
+        """
+        ...
+
+
+class Reranker(Protocol):
+    """Judges passages for one question."""
+
+    @property
+    def name(self) -> str:
+        """What the backend is called in traces."""
+        ...
+
+    def score(self, question: Question, passages: Sequence[Passage]) -> list[float]:
+        """The probability, 0..1, that each passage answers the question; same order and length."""
+        ...
+
+
+class Answerer(Protocol):
+    """Writes an answer from numbered passages."""
+
+    @property
+    def name(self) -> str:
+        """What the backend is called in traces."""
+        ...
+
+    def stream(
+        self, question: Question, passages: Sequence[Passage], history: Sequence[Turn]
+    ) -> Iterator[str]:
+        """The answer piece by piece; it cites passages as `[1]`, the first of them being 1.
+
+        Raises BackendError where the model fails, also after some pieces.
+        """
+        ...

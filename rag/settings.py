@@ -1,0 +1,201 @@
+"""What can be set, its default and its range: code < file < environment.
+
+A profile is a named set of overrides. The file is `settings.toml` in the library's folder:
+
+    profile = "local"
+
+    [index]
+    chunk_tokens = 200
+
+    [profiles.quick.query]
+    rerank_depth = 20
+
+The environment names a field by its section and name, `RAG_QUERY_RERANK_DEPTH=20`; the few
+variables that people know from elsewhere (`RAG_HOME`, `RAG_PROFILE`, `RAG_LLM_MODEL`,
+`OPENAI_BASE_URL`, `OPENAI_API_KEY`) are taken as they are. Keys come from the environment only.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import os
+import tomllib
+from collections.abc import Mapping
+from pathlib import Path
+from typing import Any, Literal
+
+from platformdirs import user_cache_path, user_data_path
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError
+
+from rag.errors import SettingsError
+
+SETTINGS_FILE = "settings.toml"
+LOCAL_PROFILE = "local"
+
+EmbedderKind = Literal["bundled", "sentence-transformers"]
+RerankerKind = Literal["late-interaction", "none"]
+AnswererKind = Literal["auto", "chat", "quotes"]
+
+
+class _Section(BaseModel):
+    model_config = ConfigDict(frozen=True, extra="forbid")
+
+
+class IndexSettings(_Section):
+    """What decides how a library is cut and encoded; another value is another index."""
+
+    embedder: EmbedderKind = "bundled"
+    model: str = Field("", description="name or folder of the model; empty for the bundled one")
+    chunk_tokens: int = Field(200, ge=32, le=480, description="most tokens a chunk may have")
+    overlap_tokens: int = Field(40, ge=0, le=200, description="most tokens repeated from before")
+
+    @property
+    def fingerprint(self) -> str:
+        """Short name of these settings, the same in every process."""
+        return hashlib.sha256(self.model_dump_json().encode()).hexdigest()[:12]
+
+
+class QuerySettings(_Section):
+    """What decides how a question is answered; may differ from question to question."""
+
+    recall_depth: int = Field(100, ge=1, le=1000, description="passages each recall arm returns")
+    rerank_depth: int = Field(50, ge=0, le=1000, description="passages the reranker reads")
+    fusion_constant: int = Field(60, ge=1, le=1000, description="k of reciprocal rank fusion")
+    passages: int = Field(5, ge=1, le=20, description="passages the answer is written from")
+    relevance: float = Field(
+        0.1, ge=0.0, le=1.0, description="least probability of relevance a passage needs"
+    )
+    reranker: RerankerKind = "late-interaction"
+    answerer: AnswererKind = "auto"
+
+
+class EndpointSettings(_Section):
+    """An OpenAI-compatible chat endpoint; none is configured while `model` is empty."""
+
+    base_url: str = ""
+    model: str = ""
+    api_key: SecretStr = SecretStr("")
+    temperature: float = Field(0.1, ge=0.0, le=2.0)
+    max_tokens: int = Field(1024, ge=16, le=32768, description="longest answer")
+    first_token_seconds: float = Field(30, gt=0, le=600, description="wait for the first token")
+    idle_seconds: float = Field(30, gt=0, le=600, description="wait between two tokens")
+
+    @property
+    def configured(self) -> bool:
+        """Whether answers can be generated."""
+        return bool(self.model)
+
+
+class ReadingLimits(_Section):
+    """Bounds on reading one file in its child process."""
+
+    file_bytes: int = Field(50_000_000, ge=1, description="largest file")
+    seconds: float = Field(120, gt=0, description="longest time for a file")
+    seconds_per_page: float = Field(10, gt=0, description="longest time for a page")
+    memory_bytes: int = Field(1_500_000_000, ge=200_000_000, description="most memory")
+    pages: int = Field(2_000, ge=1, description="most pages")
+    unpacked_bytes: int = Field(200_000_000, ge=1, description="largest size after unpacking")
+    characters: int = Field(20_000_000, ge=1, description="longest text")
+
+
+class Settings(_Section):
+    """All settings of one library."""
+
+    home: Path
+    cache: Path
+    profile: str = LOCAL_PROFILE
+    index: IndexSettings = IndexSettings()
+    query: QuerySettings = QuerySettings()
+    endpoint: EndpointSettings = EndpointSettings()
+    reading: ReadingLimits = ReadingLimits()
+
+
+def default_home() -> Path:
+    """Where the library lives: `data/library` in a checkout, else the person's data folder."""
+    checkout = Path(__file__).resolve().parent.parent
+    if (checkout / "pyproject.toml").is_file():
+        return checkout / "data" / "library"
+    return user_data_path("ranklens", appauthor=False) / "library"
+
+
+def load_settings(
+    home: Path | None = None,
+    profile: str | None = None,
+    environment: Mapping[str, str] | None = None,
+) -> Settings:
+    """Settings from code, `settings.toml` and environment, the later winning.
+
+    `home` and `profile` win over `RAG_HOME` and `RAG_PROFILE`.
+    Raises SettingsError for a broken file, an unknown key, a value out of range or an unknown
+    profile; the message names it.
+    """
+    environment = os.environ if environment is None else environment
+    home = Path(home or environment.get("RAG_HOME") or default_home()).expanduser().resolve()
+    file = _read_file(home / SETTINGS_FILE)
+    profiles = file.pop("profiles", {})
+    name = profile or environment.get("RAG_PROFILE") or file.pop("profile", LOCAL_PROFILE)
+    file.pop("profile", None)
+    if name != LOCAL_PROFILE and name not in profiles:
+        known = ", ".join(sorted({LOCAL_PROFILE, *profiles}))
+        raise SettingsError(f"There is no profile {name!r}.", f"Choose one of: {known}.")
+    values: dict[str, Any] = {
+        "home": home,
+        "cache": environment.get("RAG_CACHE") or user_cache_path("ranklens", appauthor=False),
+        "profile": name,
+    }
+    for layer in (file, profiles.get(name, {}), _from_environment(environment)):
+        values = _merged(values, layer)
+    try:
+        return Settings.model_validate(values)
+    except ValidationError as error:
+        first = error.errors()[0]
+        key = ".".join(str(part) for part in first["loc"])
+        raise SettingsError(
+            f"The setting {key} is not valid: {first['msg']}.",
+            f"Correct it in {home / SETTINGS_FILE} or in the environment.",
+        ) from None
+
+
+def _read_file(path: Path) -> dict[str, Any]:
+    if not path.is_file():
+        return {}
+    try:
+        return tomllib.loads(path.read_text(encoding="utf-8"))
+    except (tomllib.TOMLDecodeError, UnicodeDecodeError) as error:
+        raise SettingsError(f"{path} cannot be read: {error}.", "Correct the file.") from None
+    except OSError as error:
+        raise SettingsError(f"{path} cannot be opened: {error.strerror}.") from None
+
+
+_KNOWN_VARIABLES = {
+    "RAG_LLM_MODEL": ("endpoint", "model"),
+    "OPENAI_BASE_URL": ("endpoint", "base_url"),
+    "OPENAI_API_KEY": ("endpoint", "api_key"),
+}
+_SECTIONS = ("index", "query", "endpoint", "reading")
+
+
+def _from_environment(environment: Mapping[str, str]) -> dict[str, Any]:
+    """The overrides that the environment names."""
+    values: dict[str, Any] = {}
+    for variable, text in environment.items():
+        if not text:
+            continue
+        if variable in _KNOWN_VARIABLES:
+            section, field = _KNOWN_VARIABLES[variable]
+            values.setdefault(section, {})[field] = text
+            continue
+        for section in _SECTIONS:
+            prefix = f"RAG_{section.upper()}_"
+            if variable.startswith(prefix):
+                values.setdefault(section, {})[variable.removeprefix(prefix).lower()] = text
+    return values
+
+
+def _merged(base: Mapping[str, Any], over: Mapping[str, Any]) -> dict[str, Any]:
+    merged = dict(base)
+    for key, value in over.items():
+        inner = merged.get(key)
+        both = isinstance(inner, Mapping) and isinstance(value, Mapping)
+        merged[key] = _merged(inner, value) if both and isinstance(inner, Mapping) else value
+    return merged
