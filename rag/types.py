@@ -26,6 +26,8 @@ IngestStage = Literal["reading", "chunking", "embedding", "storing"]
 AddOutcome = Literal["added", "already there", "failed", "cancelled"]
 AnswerKind = Literal["quoted", "generated", "nothing relevant"]
 
+NOTHING_RELEVANT = "Nothing in the library answers this question. The nearest passages are:"
+
 
 @dataclass(frozen=True, slots=True)
 class Notice:
@@ -122,6 +124,9 @@ class Progress:
     done: int
     total: int
 
+    def __str__(self) -> str:
+        return f"{self.name}: {self.stage} {self.done} of {self.total}"
+
 
 @dataclass(frozen=True, slots=True)
 class AddResult:
@@ -164,6 +169,18 @@ class Encoding:
 
     dense: Vector
     tokens: tuple[Vector, ...] | None
+
+
+@dataclass(frozen=True, slots=True)
+class ChunkVectors:
+    """The vectors of a document's chunks as the store keeps them.
+
+    `dense` is [chunks, dimensions]; `token_codes` has one code a chunk, empty where the model has
+    no token vectors.
+    """
+
+    dense: Vector
+    token_codes: tuple[bytes, ...]
 
 
 @dataclass(frozen=True, slots=True)
@@ -286,10 +303,12 @@ class Citation:
     `end` are its offsets into the chunk's text.
     `support` is the late-interaction similarity of the two sentences, 0..1; for a quoted answer
     the citing sentence is the quote itself.
+    `claim` are the offsets of the citing sentence in the answer's text.
     """
 
     number: int
     candidate: Candidate
+    claim: tuple[int, int]
     quote: str
     start: int
     end: int

@@ -7,10 +7,10 @@ cutting, timing and calibration live outside it. `make_embedder`, `make_reranker
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from typing import Protocol
 
-from rag.types import Encoding, Passage, Question, Turn
+from rag.types import AnswerKind, Encoding, Passage, Question, Turn
 
 
 class Embedder(Protocol):
@@ -62,7 +62,12 @@ class Reranker(Protocol):
 
 
 class Answerer(Protocol):
-    """Writes an answer from numbered passages."""
+    """Writes an answer from numbered passages; `kind` says how."""
+
+    @property
+    def kind(self) -> AnswerKind:
+        """Whether the answer's sentences are the passages' own or a model's."""
+        ...
 
     @property
     def name(self) -> str:
@@ -71,7 +76,7 @@ class Answerer(Protocol):
 
     def stream(
         self, question: Question, passages: Sequence[Passage], history: Sequence[Turn]
-    ) -> Iterator[str]:
+    ) -> Generator[str]:
         """The answer piece by piece; it cites passages as `[1]`, the first of them being 1.
 
         Raises BackendError where the model fails, also after some pieces.

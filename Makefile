@@ -1,0 +1,52 @@
+# The two commands: make run, make test. Everything else is one part of them.
+
+PYTHON ?= python3
+BIN := .venv/bin
+READY := .venv/.ready
+# Adds the CPU build to the choice, which pip prefers; without it Linux gets gigabytes of CUDA.
+TORCH_INDEX ?= https://download.pytorch.org/whl/cpu
+
+.PHONY: help run test lint type unit fix samples browser clean
+
+help: ## show the targets
+	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-8s %s\n", $$1, $$2}'
+
+run: $(READY) ## set everything up and serve the app on http://127.0.0.1:8501
+	$(BIN)/rag serve
+
+test: lint type unit ## set everything up and run every check
+
+lint: $(READY) ## check style
+	$(BIN)/ruff format --check .
+	$(BIN)/ruff check .
+
+type: $(READY) ## check types
+	$(BIN)/mypy
+
+unit: $(READY) browser ## run the tests
+	$(BIN)/pytest
+
+fix: $(READY) ## format, and mend what ruff can
+	$(BIN)/ruff format .
+	$(BIN)/ruff check --fix .
+
+samples: $(READY) ## make the PDFs and the DOCX of data/sample again
+	$(BIN)/python scripts/make_samples.py
+
+# The tests drive Debian's Chromium; without it they are skipped and say so.
+browser:
+	@if ! command -v chromium >/dev/null && command -v apt-get >/dev/null && [ "$$(id -u)" = 0 ]; then \
+		apt-get update -qq && apt-get install -y -qq chromium fonts-noto-cjk >/dev/null; \
+	fi
+
+clean: ## remove the environment and every cache, not your library
+	rm -rf .venv .mypy_cache .pytest_cache .ruff_cache .hypothesis build dist
+	find . -name __pycache__ -prune -exec rm -rf {} +
+
+$(READY): pyproject.toml constraints.txt
+	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
+		|| { echo "RankLens needs Python 3.11 or newer: make PYTHON=/path/to/python3.11"; exit 1; }
+	test -x $(BIN)/python || $(PYTHON) -m venv .venv
+	$(BIN)/pip install --quiet --retries 1 --extra-index-url $(TORCH_INDEX) torch==2.13.0
+	$(BIN)/pip install --quiet --constraint constraints.txt --editable '.[test]'
+	@touch $@

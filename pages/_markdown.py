@@ -1,0 +1,127 @@
+"""Makes text safe to show: nothing of it is run, nothing is fetched, and it reads as written.
+
+Streamlit renders Markdown with raw HTML off. What is left to stop are images, which would be
+fetched, links that hide where they lead, and the marks that Streamlit adds to Markdown: colours,
+icons, emoji short codes, formulas and arrows.
+"""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Callable, Mapping
+from typing import Any
+from urllib.parse import urlsplit
+
+from markdown_it import MarkdownIt
+from mdformat.renderer import MDRenderer, RenderContext, RenderTreeNode
+
+WORD_JOINER = "\u2060"
+
+# Gives the Markdown of the citation with this number.
+CitationLink = Callable[[int], str]
+
+_PUNCTUATION = re.compile(r"([!\"#$%&'()*+,\-./:;<=>?@\[\\\]^_`{|}~])")
+# Places at which Streamlit, after all escapes are resolved, would make an icon, an emoji, a link
+# or an arrow out of plain text. A word joiner there is invisible and stops it.
+_TRIGGERS = re.compile(
+    r"(?<=:)(?=[\w+\-/]+:)"
+    r"|(?<=:)(?=//)"
+    r"|(?<=www)(?=\.)"
+    r"|(?<=@)(?=\w)"
+    r"|(?<=[<>~=-])(?=[->=])",
+    re.IGNORECASE,
+)
+_CITATION = re.compile(r"\[(\d+)\]")
+
+
+def plain(text: str) -> str:
+    """Markdown that shows the text as it is, on one line."""
+    visible = "".join(c if c.isprintable() else " " for c in text)
+    joined = _TRIGGERS.sub(WORD_JOINER, " ".join(visible.split()))
+    return _PUNCTUATION.sub(r"\\\1", joined)
+
+
+def highlighted(text: str, start: int, end: int) -> str:
+    """Markdown that shows the text on one line with `text[start:end]` marked."""
+    marked = plain(text[start:end])
+    if not marked:
+        return plain(text)
+    before = plain(text[:start]) + _gap(text[:start][-1:])
+    after = _gap(text[end:][:1]) + plain(text[end:])
+    return f"{before}:yellow-background[{marked}]{after}"
+
+
+def safe(text: str, citation: CitationLink | None = None) -> str:
+    """The Markdown of an answer, reduced to what cannot lead anywhere.
+
+    Kept are paragraphs, lists, quotes, tables, code, headings (as bold text) and emphasis.
+    Images become their description, links their text and host, HTML its own source.
+    Citations `[number]` become what `citation` makes of them, else they stay text.
+    """
+    parser = MarkdownIt("commonmark", {"html": False}, renderer_cls=MDRenderer)
+    parser.enable("table").disable("reference")
+    parser.options["parser_extension"] = [_Inert]
+    env: dict[str, Any] = {"citation": citation}
+    rendered: str = parser.render(text, env)
+    return rendered.strip()
+
+
+def _gap(neighbour: str) -> str:
+    return " " if neighbour.isspace() else ""
+
+
+def _text(node: RenderTreeNode, context: RenderContext) -> str:
+    citation: CitationLink | None = context.env["citation"]
+    content = str(node.content)
+    parts = []
+    position = 0
+    for match in _CITATION.finditer(content) if citation else ():
+        parts += [_kept_blanks(content[position : match.start()]), citation(int(match[1]))]
+        position = match.end()
+    return "".join([*parts, _kept_blanks(content[position:])])
+
+
+def _kept_blanks(text: str) -> str:
+    return _gap(text[:1]) + plain(text) + (_gap(text[-1:]) if text.strip() else "")
+
+
+def _children(node: RenderTreeNode, context: RenderContext) -> str:
+    return "".join(child.render(context) for child in node.children)
+
+
+def _heading(node: RenderTreeNode, context: RenderContext) -> str:
+    return f"**{_children(node, context)}**"
+
+
+def _image(node: RenderTreeNode, context: RenderContext) -> str:
+    return plain(f"[image: {node.content}]" if node.content else "[image]")
+
+
+def _link(node: RenderTreeNode, context: RenderContext) -> str:
+    label = _children(node, context)
+    host = urlsplit(str(node.attrs.get("href", ""))).netloc
+    return f"{label} {plain(f'({host})')}" if host else label
+
+
+def _table(node: RenderTreeNode, context: RenderContext) -> str:
+    rows = [
+        "| " + " | ".join(_children(cell, context) for cell in row.children) + " |"
+        for part in node.children
+        for row in part.children
+    ]
+    columns = len(node.children[0].children[0].children)
+    return "\n".join([rows[0], "|" + " --- |" * columns, *rows[1:]])
+
+
+class _Inert:
+    """How each kind of Markdown is written again."""
+
+    RENDERERS: Mapping[str, Callable[[RenderTreeNode, RenderContext], str]] = {
+        "text": _text,
+        "paragraph": _children,
+        "heading": _heading,
+        "image": _image,
+        "link": _link,
+        "table": _table,
+    }
+    POSTPROCESSORS: Mapping[str, Any] = {}

@@ -1,0 +1,139 @@
+"""Widgets and resources that the pages share."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+
+import streamlit as st
+from streamlit.runtime.uploaded_file_manager import UploadedFile
+
+from pages._markdown import plain
+from rag import pipeline as pipelines
+from rag.errors import RAGError
+from rag.ingest import File
+from rag.jobs import AddJob
+from rag.pipeline import Pipeline
+from rag.serving import sample_files
+from rag.settings import load_settings
+from rag.store import Store
+from rag.types import AddResult, DocumentRecord, Notice
+
+_REFRESH_SECONDS = 0.5
+_RESULT_ICONS = {
+    "added": ":material/check_circle:",
+    "already there": ":material/content_copy:",
+    "failed": ":material/error:",
+    "cancelled": ":material/do_not_disturb_on:",
+}
+
+
+@st.cache_resource(show_spinner=False)
+def library() -> Store:
+    """The library, opened once for all sessions."""
+    return pipelines.open_library(load_settings())
+
+
+@st.cache_resource(show_spinner="Loading the models …")
+def pipeline() -> Pipeline:
+    """The pipeline, its models loaded once for all sessions."""
+    return pipelines.open_pipeline(load_settings())
+
+
+@contextmanager
+def errors_shown() -> Iterator[None]:
+    """Show a RAGError as one sentence and a hint, and end the page there."""
+    try:
+        yield
+    except RAGError as error:
+        show_problem(error.notice)
+        st.stop()
+
+
+def show_problem(notice: Notice) -> None:
+    """A failure: what happened, and what to do next."""
+    hint = f"  \n{plain(notice.hint)}" if notice.hint else ""
+    st.error(f"**{plain(notice.message)}**{hint}", icon=":material/error:")
+
+
+def show_notice(notice: Notice) -> None:
+    """Something to know that did not stop the work."""
+    st.warning(plain(str(notice)), icon=":material/info:")
+
+
+def sidebar(records: Sequence[DocumentRecord]) -> None:
+    """What the library holds, and what answers from it."""
+    ready = [record for record in records if record.status == "ready"]
+    chunks = sum(record.chunks for record in ready)
+    settings = load_settings()
+    writer = settings.endpoint.model if settings.endpoint.configured else "quoted sentences"
+    with st.sidebar:
+        st.caption(
+            f"**{_count(len(ready), 'document')}** · {chunks:,} chunks  \nAnswers: {plain(writer)}"
+        )
+
+
+def add_files(files: Sequence[File]) -> None:
+    """Start adding files in the background of this session."""
+    st.session_state["job"] = AddJob(pipeline().add, files)
+
+
+def uploaded(files: Sequence[UploadedFile]) -> list[File]:
+    """What the person dropped, as files to add."""
+    return [File.holding(file.name, file.getvalue()) for file in files]
+
+
+def offer_samples() -> None:
+    """The one button of an empty library."""
+    if st.button("Add the sample documents", icon=":material/auto_stories:", type="primary"):
+        add_files([File.at(path) for path in sample_files()])
+        st.rerun()
+
+
+def show_job() -> None:
+    """Progress of the files being added, and a line for every one that is done."""
+    job: AddJob | None = st.session_state.get("job")
+    if job is None:
+        return
+    if job.running:
+        _show_running_job()
+    else:
+        _show_results(job)
+
+
+@st.fragment(run_every=_REFRESH_SECONDS)
+def _show_running_job() -> None:
+    job: AddJob = st.session_state["job"]
+    if not job.running:
+        st.rerun()
+    done, progress = len(job.results), job.progress
+    share, text = done / job.total, f"{done} of {_count(job.total, 'file')} done"
+    if progress is not None:
+        share += (progress.done / max(progress.total, 1)) / job.total
+        text += f" · {plain(str(progress))}"
+    bar, button = st.columns([5, 1], vertical_alignment="center")
+    bar.progress(min(share, 1.0), text=text)
+    if button.button("Stop", disabled=job.cancelled, help="Finish this file and skip the rest"):
+        job.cancel()
+        st.rerun(scope="fragment")
+    for result in job.results:
+        _show_result(result)
+
+
+def _show_results(job: AddJob) -> None:
+    with st.container(border=True):
+        for result in job.results:
+            _show_result(result)
+        if job.problem is not None:
+            show_problem(job.problem)
+        if st.button("Close", key="close-job", type="tertiary", icon=":material/close:"):
+            del st.session_state["job"]
+            st.rerun()
+
+
+def _show_result(result: AddResult) -> None:
+    st.markdown(f"{_RESULT_ICONS[result.outcome]} {plain(str(result))}")
+
+
+def _count(number: int, noun: str) -> str:
+    return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"

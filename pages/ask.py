@@ -1,0 +1,201 @@
+"""Ask: a conversation in which every answer shows its sources and what earned them."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from dataclasses import dataclass
+
+import streamlit as st
+
+from pages import _ui as ui
+from pages._markdown import highlighted, plain, safe
+from rag.documents import SUFFIXES
+from rag.types import NOTHING_RELEVANT, Answer, Candidate, Citation, Turn
+
+EXAMPLES = (
+    "When is a reranker worth having?",
+    "重排模型为什么比向量召回更准？",
+    "Which constant does reciprocal rank fusion use?",
+)
+_NEAREST = 3
+_HOW = {
+    "quoted": "quoted; no language model configured",
+    "generated": "written by {answerer}",
+    "nothing relevant": "nothing relevant found",
+}
+
+
+@dataclass(frozen=True, slots=True)
+class Exchange:
+    """One question of this session and its answer."""
+
+    question: str
+    answer: Answer
+
+
+def page() -> None:
+    """The whole page, top to bottom."""
+    history: list[Exchange] = st.session_state.setdefault("history", [])
+    with ui.errors_shown():
+        records = ui.library().documents()
+    ui.sidebar(records)
+    if not history:
+        welcome(empty=not any(record.status == "ready" for record in records))
+    for number, exchange in enumerate(history, start=1):
+        show_exchange(number, exchange)
+    ui.show_job()
+    prompt = st.chat_input(
+        "Ask about your documents, or drop files here",
+        accept_file="multiple",
+        file_type=[suffix.removeprefix(".") for suffix in SUFFIXES],
+    )
+    question = st.session_state.pop("example", None)
+    if prompt is not None:
+        if prompt.files:
+            ui.add_files(ui.uploaded(prompt.files))
+        question = prompt.text
+    if question:
+        with ui.errors_shown():
+            ask(question, history)
+    if prompt is not None and prompt.files:
+        st.rerun()
+
+
+def welcome(*, empty: bool) -> None:
+    """What RankLens is, for somebody who sees it for the first time."""
+    st.title("Ask your documents")
+    st.markdown("Every answer names its sources, and every source shows why it was chosen.")
+    if empty:
+        with st.container(border=True):
+            st.markdown(
+                "**The library is empty.** Drop files into the box below, or begin with a small "
+                "bilingual library about retrieval."
+            )
+            ui.offer_samples()
+        return
+    with st.container(horizontal=True):
+        for example in EXAMPLES:
+            if st.button(example, type="secondary"):
+                st.session_state["example"] = example
+                st.rerun()
+
+
+def ask(question: str, history: list[Exchange]) -> None:
+    """Answer one question, streaming, and keep it in the history."""
+    number = len(history) + 1
+    show_question(question)
+    with st.chat_message("assistant", avatar=":material/frame_inspect:"):
+        with st.spinner("Looking through the library …"):
+            turns = [Turn(exchange.question, exchange.answer.text) for exchange in history]
+            reply = ui.pipeline().ask(question, turns)
+        place = st.empty()
+        for _ in reply:
+            place.markdown(safe(reply.text))
+        answer = reply.answer
+        place.empty()
+        show_answer(number, answer)
+    history.append(Exchange(question, answer))
+
+
+def show_exchange(number: int, exchange: Exchange) -> None:
+    """A question and its answer, as they were."""
+    show_question(exchange.question)
+    with st.chat_message("assistant", avatar=":material/frame_inspect:"):
+        show_answer(number, exchange.answer)
+
+
+def show_question(question: str) -> None:
+    """The question, as it was typed."""
+    with st.chat_message("user", avatar=":material/person:"):
+        st.markdown(plain(question))
+
+
+def show_answer(number: int, answer: Answer) -> None:
+    """Text, what went wrong, seconds, sources."""
+    for notice in answer.trace.notices:
+        ui.show_notice(notice)
+    if answer.kind == "nothing relevant":
+        st.markdown(f"**{NOTHING_RELEVANT}**")
+    elif answer.text:
+        st.markdown(
+            safe(answer.text, lambda source: f"[\\[{source}\\]](#{anchor(number, source)})")
+        )
+    if answer.problem is not None:
+        if answer.text:
+            st.caption("The answer is incomplete.")
+        ui.show_problem(answer.problem)
+    if answer.dropped:
+        st.caption(f"{answer.dropped} invented source numbers were taken out.")
+    st.caption(timings(answer))
+    show_sources(number, answer)
+
+
+def timings(answer: Answer) -> str:
+    """Seconds of every stage, and who wrote the answer."""
+    stages = " · ".join(f"{stage} {value:.2f}" for stage, value in shown_seconds(answer).items())
+    total = sum(shown_seconds(answer).values())
+    how = _HOW[answer.kind].format(answerer=plain(answer.trace.models["answerer"]))
+    return f"{total:.2f} s ({stages}) · {how}"
+
+
+def shown_seconds(answer: Answer) -> Mapping[str, float]:
+    """The stages that add up to the whole."""
+    return {stage: value for stage, value in answer.seconds.items() if stage != "first token"}
+
+
+def show_sources(number: int, answer: Answer) -> None:
+    """A card a cited passage; the others that were in the prompt, or the nearest, folded away."""
+    if answer.kind == "nothing relevant":
+        for position, candidate in enumerate(answer.trace.candidates[:_NEAREST], start=1):
+            show_source(number, position, candidate, [])
+        return
+    cited: dict[int, list[Citation]] = {}
+    for citation in answer.citations:
+        cited.setdefault(citation.number, []).append(citation)
+    sources = list(enumerate(answer.passages, start=1))
+    for position, candidate in sources:
+        if position in cited or not cited:
+            show_source(number, position, candidate, cited.get(position, []))
+    rest = [source for source in sources if cited and source[0] not in cited]
+    if rest:
+        with st.expander(f"{len(rest)} more in the prompt, not cited"):
+            for position, candidate in rest:
+                show_source(number, position, candidate, [])
+
+
+def show_source(
+    number: int, position: int, candidate: Candidate, citations: list[Citation]
+) -> None:
+    """One passage: where it stands, what it says, and what every stage thought of it."""
+    with st.container(border=True):
+        title, badges = st.columns([5, 2], vertical_alignment="center")
+        title.subheader(
+            f"[{position}] {plain(candidate.location)}", anchor=anchor(number, position)
+        )
+        badges.markdown(badge_line(candidate))
+        if candidate.chunk.heading:
+            st.caption(plain(candidate.chunk.heading))
+        best = max(citations, key=lambda citation: citation.support, default=None)
+        start, end = (best.start, best.end) if best else (0, 0)
+        st.markdown(highlighted(candidate.chunk.text, start, end))
+        support = f" · support {best.support:.2f}" if best else ""
+        st.caption(plain(candidate.evidence + support))
+
+
+def badge_line(candidate: Candidate) -> str:
+    """The relevance, and how far the reranker moved the passage."""
+    if candidate.rerank is None:
+        return ""
+    badges = [f":green-badge[{candidate.rerank.score:.0%}]"]
+    if candidate.moved:
+        arrow = "arrow_upward" if candidate.moved > 0 else "arrow_downward"
+        badges.append(f":gray-badge[:material/{arrow}: {abs(candidate.moved)}]")
+    return " ".join(badges)
+
+
+def anchor(number: int, position: int) -> str:
+    """Where the card of a source is on the page."""
+    return f"answer-{number}-source-{position}"
+
+
+page()

@@ -1,0 +1,276 @@
+"""The command line: parse, call the pipeline, print.
+
+Exit codes: 0 done, 1 a failure told on stderr, 2 wrong usage, 130 interrupted.
+"""
+
+from __future__ import annotations
+
+import json
+import sys
+from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+import click
+
+from rag import __version__
+
+if TYPE_CHECKING:
+    from rag.pipeline import Pipeline
+    from rag.settings import Settings
+    from rag.store import Store
+    from rag.types import Answer, Candidate, Progress, Trace
+
+SHOWN_CANDIDATES = 10
+_TEXT_WIDTH = 300
+
+as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON instead of text.")
+
+
+class Failing(click.Group):
+    """A group whose commands end in one sentence and a hint, never in a traceback."""
+
+    def invoke(self, ctx: click.Context) -> Any:
+        """Run the command; a RAGError goes to stderr and ends the process with 1."""
+        from rag.errors import RAGError
+
+        try:
+            return super().invoke(ctx)
+        except RAGError as error:
+            click.secho(error.message, err=True, fg="red")
+            if error.hint:
+                click.echo(error.hint, err=True)
+            ctx.exit(1)
+
+
+@click.group(cls=Failing, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, prog_name="rag")
+@click.option(
+    "--home",
+    type=click.Path(file_okay=False, path_type=Path),
+    help="Folder of the library (or RAG_HOME).",
+)
+@click.option("--profile", help="Named set of settings (or RAG_PROFILE).")
+@click.pass_context
+def main(ctx: click.Context, home: Path | None, profile: str | None) -> None:
+    """Ask your own documents, and see why every source was cited."""
+    ctx.obj = (home, profile)
+
+
+@main.command()
+@click.argument("paths", nargs=-1, required=True, type=click.Path(path_type=Path))
+@as_json
+@click.pass_context
+def add(ctx: click.Context, paths: tuple[Path, ...], as_json: bool) -> None:
+    """Add files, or all readable files of folders.
+
+    Interrupt (Ctrl-C) to stop: the file in hand is abandoned, finished ones stay.
+    """
+    from rag.documents import SUFFIXES
+    from rag.errors import UnreadableFile
+    from rag.ingest import File
+    from rag.types import AddResult
+    from rag.views import result_view
+
+    found = list(_files(paths, SUFFIXES))
+    if not found:
+        raise UnreadableFile(
+            "There is no readable file in that folder.", f"Readable are: {', '.join(SUFFIXES)}."
+        )
+    failed = False
+    with _progress_line() as show:
+        for event in _pipeline(ctx).add([File.at(path) for path in found]):
+            if not isinstance(event, AddResult):
+                show(event)
+                continue
+            failed = failed or event.outcome == "failed"
+            show(None)
+            click.echo(_json(result_view(event)) if as_json else str(event))
+    ctx.exit(1 if failed else 0)
+
+
+@main.command()
+@click.argument("question")
+@as_json
+@click.pass_context
+def ask(ctx: click.Context, question: str, as_json: bool) -> None:
+    """Answer a question, with numbered sources."""
+    from rag.views import answer_view
+
+    reply = _pipeline(ctx).ask(question)
+    if as_json:
+        click.echo(_json(answer_view(reply.answer)))
+    else:
+        for piece in reply:
+            click.echo(piece, nl=False)
+        _print_answer(reply.answer)
+    ctx.exit(1 if reply.answer.problem else 0)
+
+
+@main.command()
+@click.argument("question")
+@as_json
+@click.pass_context
+def search(ctx: click.Context, question: str, as_json: bool) -> None:
+    """Show what every stage thinks of every passage."""
+    from rag.views import trace_view
+
+    trace = _pipeline(ctx).search(question)
+    if as_json:
+        click.echo(_json(trace_view(trace)))
+    else:
+        _print_candidates(trace.candidates[:SHOWN_CANDIDATES])
+        _print_footer(trace, trace.seconds)
+
+
+@main.command("list")
+@as_json
+@click.pass_context
+def list_(ctx: click.Context, as_json: bool) -> None:
+    """List the documents."""
+    from rag.views import document_view
+
+    records = _library(ctx).documents()
+    if as_json:
+        click.echo(_json([document_view(record) for record in records]))
+        return
+    for record in records:
+        state = f"{record.pages} p., {record.chunks} chunks"
+        if record.status != "ready":
+            state = f"{record.status}: {record.message}"
+        click.echo(f"{record.id[:12]}  {_printable(record.name)}  ({state})")
+    if not records:
+        click.echo("The library is empty. Add documents with: rag add PATH")
+
+
+@main.command()
+@click.argument("document")
+@click.pass_context
+def remove(ctx: click.Context, document: str) -> None:
+    """Remove a document, named by its id (or the first letters of it) or its exact name."""
+    library = _library(ctx)
+    record = _find(library, document)
+    library.remove(record.id)
+    click.echo(f"Removed {_printable(record.name)}.")
+
+
+@main.command()
+@click.option("--port", type=click.IntRange(1, 65535), default=8501, show_default=True)
+@click.option("--address", default="127.0.0.1", show_default=True, help="Where to listen.")
+@click.pass_context
+def serve(ctx: click.Context, port: int, address: str) -> None:
+    """Serve the web page."""
+    from rag.serving import serve as run
+
+    run(_settings(ctx), port, address)
+
+
+# --- opening -------------------------------------------------------------------------------
+
+
+def _settings(ctx: click.Context) -> Settings:
+    from rag.settings import load_settings
+
+    return load_settings(*ctx.obj)
+
+
+def _library(ctx: click.Context) -> Store:
+    from rag.pipeline import open_library
+
+    return open_library(_settings(ctx))
+
+
+def _pipeline(ctx: click.Context) -> Pipeline:
+    from rag.pipeline import open_pipeline
+
+    return open_pipeline(_settings(ctx))
+
+
+def _files(paths: Sequence[Path], suffixes: Sequence[str]) -> Iterator[Path]:
+    """The files named, and of folders those that can be read, in order of their names."""
+    for path in paths:
+        if path.is_dir():
+            inside = sorted(child for child in path.rglob("*") if child.is_file())
+            yield from (
+                child
+                for child in inside
+                if child.suffix.lower() in suffixes and not child.name.startswith(".")
+            )
+        else:
+            yield path
+
+
+def _find(library: Store, wanted: str) -> Any:
+    from rag.errors import UnknownDocument
+
+    matches = [
+        record
+        for record in library.documents()
+        if record.name == wanted or (len(wanted) >= 6 and record.id.startswith(wanted))
+    ]
+    if len(matches) == 1:
+        return matches[0]
+    if matches:
+        raise UnknownDocument(
+            f"{len(matches)} documents are called {wanted}.", "Name one by its id: rag list"
+        )
+    raise UnknownDocument(f"There is no document {wanted}.", "See what there is: rag list")
+
+
+# --- printing ------------------------------------------------------------------------------
+
+
+def _json(value: object) -> str:
+    return json.dumps(value, ensure_ascii=False, indent=2)
+
+
+def _printable(text: str) -> str:
+    """The text without control characters, which a terminal would obey."""
+    return "".join(character if character.isprintable() else " " for character in text)
+
+
+def _print_answer(answer: Answer) -> None:
+    from rag.types import NOTHING_RELEVANT
+
+    if answer.kind == "nothing relevant":
+        click.echo(NOTHING_RELEVANT)
+        _print_candidates(answer.trace.candidates[:3])
+    else:
+        click.echo("\n")
+        _print_candidates(answer.passages)
+    if answer.problem is not None:
+        click.secho(answer.problem.message, err=True, fg="red")
+        click.echo(answer.problem.hint, err=True)
+    _print_footer(answer.trace, answer.seconds)
+
+
+def _print_candidates(candidates: Sequence[Candidate]) -> None:
+    for candidate in candidates:
+        click.secho(f"[{candidate.rank}] {_printable(candidate.location)}", bold=True)
+        text = _printable(" ".join(candidate.chunk.text.split()))
+        click.echo(f"    {text[:_TEXT_WIDTH]}{'…' if len(text) > _TEXT_WIDTH else ''}")
+        click.secho(f"    {candidate.evidence}", dim=True)
+
+
+def _print_footer(trace: Trace, seconds: Any) -> None:
+    for notice in trace.notices:
+        click.secho(str(notice), err=True, fg="yellow")
+    stages = " · ".join(f"{stage} {value:.2f} s" for stage, value in seconds.items())
+    click.secho(f"{trace.models['answerer']} · {stages}", dim=True)
+
+
+@contextmanager
+def _progress_line() -> Iterator[Any]:
+    """Keep one line of a terminal's stderr up to date; nothing where stderr is no terminal."""
+    shown = sys.stderr.isatty()
+
+    def show(event: Progress | None) -> None:
+        if shown:
+            line = "" if event is None else _printable(str(event))
+            click.echo(f"\r\x1b[2K{line}", nl=False, err=True)
+
+    try:
+        yield show
+    finally:
+        show(None)

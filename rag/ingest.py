@@ -1,0 +1,296 @@
+"""Files in, searchable documents out, with progress on the way.
+
+One commit, that of the chunks, makes a document visible. Everything before it can be killed at
+any moment: what is left behind is recognised and cleared by the next start.
+"""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Callable, Generator, Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor, wait
+from contextlib import AbstractContextManager, suppress
+from dataclasses import dataclass, replace
+from datetime import UTC, datetime
+from pathlib import Path
+from time import perf_counter
+from typing import Protocol
+
+import numpy as np
+
+from rag.errors import LibraryError, RAGError, UnreadableFile
+from rag.folding import fold
+from rag.models import Embedder
+from rag.token_codes import TokenCodec
+from rag.types import (
+    AddResult,
+    Chunk,
+    ChunkVectors,
+    Document,
+    DocumentRecord,
+    Progress,
+)
+
+# Token vectors of this many chunks are in memory at once: about 0.3 MB a chunk before coding.
+WINDOW = 64
+_POLL_SECONDS = 0.1
+
+Event = Progress | AddResult
+ReportPages = Callable[[int, int], None]
+Read = Callable[[bytes, str, ReportPages], Document]
+
+
+class Shelf(Protocol):
+    """What ingest needs of the store."""
+
+    def document(self, document_id: str) -> DocumentRecord | None:
+        """The listing's row of one document."""
+        ...
+
+    def put_document(self, record: DocumentRecord) -> None:
+        """Insert or replace a row of the listing."""
+        ...
+
+    def put_original(self, document_id: str, content: bytes) -> None:
+        """Keep the file's bytes."""
+        ...
+
+    def put_pages(self, document: Document) -> None:
+        """Keep the text of all pages."""
+        ...
+
+    def put_chunks(
+        self, chunks: Sequence[Chunk], vectors: ChunkVectors, search_texts: Sequence[str]
+    ) -> None:
+        """Make all chunks of a document searchable in one commit."""
+        ...
+
+    def remove(self, document_id: str) -> None:
+        """Remove a document and all that belongs to it."""
+        ...
+
+    def optimize(self) -> None:
+        """Fold new rows into the indexes."""
+        ...
+
+    def ingest_lock(self) -> AbstractContextManager[object]:
+        """Let one process write at a time."""
+        ...
+
+
+@dataclass(frozen=True, slots=True)
+class File:
+    """A file to add: its name and a way to its bytes, read when its turn comes."""
+
+    name: str
+    load: Callable[[], bytes]
+
+    @classmethod
+    def at(cls, path: Path) -> File:
+        """The file at a path."""
+        return cls(path.name, path.read_bytes)
+
+    @classmethod
+    def holding(cls, name: str, content: bytes) -> File:
+        """A file whose bytes are at hand."""
+        return cls(name, lambda: content)
+
+
+class _Reading:
+    """One file on its way through the reader, perhaps ahead of its turn."""
+
+    def __init__(self, file: File) -> None:
+        self.name = file.name
+        self.started = perf_counter()
+        self.content = b""
+        self.document_id = ""
+        self.pages = (0, 0)
+        self.future: Future[Document | None] = Future()
+        self._load = file.load
+
+    def run(self, shelf: Shelf, read: Read) -> Document | None:
+        """Load and read the file; None where the library holds it already."""
+        try:
+            self.content = self._load()
+        except OSError as error:
+            raise UnreadableFile(
+                f"{self.name} cannot be opened: {error.strerror}.", "Check the path and try again."
+            ) from None
+        self.document_id = hashlib.sha256(self.content).hexdigest()
+        if _is_ready(shelf.document(self.document_id)):
+            return None
+        return read(self.content, self.name, self._report)
+
+    def _report(self, done: int, total: int) -> None:
+        self.pages = (done, total)
+
+
+@dataclass(frozen=True, slots=True)
+class Ingest:
+    """The way of a file from bytes to a searchable document."""
+
+    shelf: Shelf
+    embedder: Embedder
+    codec: TokenCodec
+    read: Read
+    chunk: Callable[[Document], list[Chunk]]
+
+    def add(
+        self, files: Sequence[File], cancelled: Callable[[], bool] = lambda: False
+    ) -> Iterator[Event]:
+        """Add files one after the other; one AddResult a file, in order, Progress in between.
+
+        `cancelled` is asked before each file. The next file is read while one is embedded.
+        A file that fails never stops the others. Closing the iterator abandons the file in hand.
+        """
+        added = False
+        with ThreadPoolExecutor(max_workers=1) as reader:
+            ahead: dict[int, _Reading] = {}
+            for index, file in enumerate(files):
+                if cancelled():
+                    yield AddResult(file.name, "cancelled")
+                    continue
+                for near in range(index, min(index + 2, len(files))):
+                    if near not in ahead:
+                        reading = _Reading(files[near])
+                        reading.future = reader.submit(reading.run, self.shelf, self.read)
+                        ahead[near] = reading
+                result = yield from self._add_one(ahead[index])
+                del ahead[index]
+                added = added or result.outcome == "added"
+                yield result
+            for reading in ahead.values():
+                reading.future.cancel()
+        if added:
+            with self.shelf.ingest_lock():
+                self.shelf.optimize()
+
+    def _add_one(self, reading: _Reading) -> Generator[Event, None, AddResult]:
+        try:
+            document = yield from _watched(reading)
+            with self.shelf.ingest_lock():
+                known = self.shelf.document(reading.document_id)
+                if document is None or _is_ready(known):
+                    return _already_there(reading, known)
+                return (yield from self._store(reading, document))
+        except RAGError as error:
+            self._record_failure(reading, error)
+            return AddResult(
+                reading.name,
+                "failed",
+                reading.document_id,
+                seconds=perf_counter() - reading.started,
+                problem=error.notice,
+            )
+
+    def _store(self, reading: _Reading, document: Document) -> Generator[Event, None, AddResult]:
+        """Chunk, embed and store; the caller holds the lock. Abandoned midway, nothing is left."""
+        record = DocumentRecord(
+            id=document.id,
+            name=document.name,
+            media_type=document.media_type,
+            size=document.size,
+            status="embedding",
+            message=" ".join(document.notices),
+            pages=len(document.pages),
+            pages_read=document.pages_read,
+            chunks=0,
+            added_at=datetime.now(UTC),
+        )
+        self.shelf.put_document(record)
+        try:
+            self.shelf.put_original(document.id, reading.content)
+            self.shelf.put_pages(document)
+            yield Progress(reading.name, "chunking", 0, len(document.pages))
+            chunks = self.chunk(document)
+            if not chunks:
+                raise UnreadableFile(f"{document.name} has no text.", "Add a file with text.")
+            vectors = yield from self._encode(reading.name, chunks)
+            yield Progress(reading.name, "storing", 0, len(chunks))
+            search_texts = [fold(f"{chunk.heading}\n{chunk.text}") for chunk in chunks]
+            self.shelf.put_chunks(chunks, vectors, search_texts)
+            self.shelf.put_document(replace(record, status="ready", chunks=len(chunks)))
+        except (GeneratorExit, KeyboardInterrupt):
+            self.shelf.remove(document.id)
+            raise
+        yield Progress(reading.name, "storing", len(chunks), len(chunks))
+        return AddResult(
+            reading.name,
+            "added",
+            document.id,
+            pages=len(document.pages),
+            pages_read=document.pages_read,
+            chunks=len(chunks),
+            seconds=perf_counter() - reading.started,
+            notices=document.notices,
+        )
+
+    def _encode(self, name: str, chunks: Sequence[Chunk]) -> Generator[Event, None, ChunkVectors]:
+        """Dense vectors and token codes of all chunks, window by window."""
+        texts = [chunk.text for chunk in chunks]
+        # Windows of like lengths waste no work on padding.
+        order = sorted(range(len(texts)), key=lambda index: len(texts[index]))
+        dense = np.zeros((len(texts), self.embedder.dimensions), dtype=np.float32)
+        codes = [b""] * len(texts)
+        yield Progress(name, "embedding", 0, len(texts))
+        for start in range(0, len(order), WINDOW):
+            window = order[start : start + WINDOW]
+            encoding = self.embedder.encode_documents([texts[index] for index in window])
+            dense[window] = encoding.dense
+            for index, tokens in zip(window, encoding.tokens or (), strict=False):
+                codes[index] = self.codec.encode(tokens)
+            yield Progress(name, "embedding", start + len(window), len(texts))
+        return ChunkVectors(dense, tuple(codes))
+
+    def _record_failure(self, reading: _Reading, error: RAGError) -> None:
+        """Leave a row that says what happened, where the file could be opened at all."""
+        if not reading.document_id:
+            return
+        record = DocumentRecord(
+            id=reading.document_id,
+            name=reading.name,
+            media_type="",
+            size=len(reading.content),
+            status="failed",
+            message=str(error),
+            pages=0,
+            pages_read=0,
+            chunks=0,
+            added_at=datetime.now(UTC),
+        )
+        with suppress(RAGError), self.shelf.ingest_lock():
+            if not _is_ready(self.shelf.document(record.id)):
+                self.shelf.remove(record.id)
+                self.shelf.put_document(record)
+
+
+def _watched(reading: _Reading) -> Generator[Event, None, Document | None]:
+    """Wait for the reader, passing on how many pages it has done."""
+    shown = None
+    while True:
+        finished, _ = wait([reading.future], timeout=_POLL_SECONDS)
+        if reading.pages != shown:
+            shown = reading.pages
+            yield Progress(reading.name, "reading", *shown)
+        if finished:
+            return reading.future.result()
+
+
+def _is_ready(record: DocumentRecord | None) -> bool:
+    return record is not None and record.status == "ready"
+
+
+def _already_there(reading: _Reading, known: DocumentRecord | None) -> AddResult:
+    if known is None:
+        raise LibraryError(f"{reading.name} was removed while it was added.", "Add it again.")
+    notices = () if known.name == reading.name else (f"It is in the library as {known.name}.",)
+    return AddResult(
+        reading.name,
+        "already there",
+        known.id,
+        pages=known.pages,
+        pages_read=known.pages_read,
+        chunks=known.chunks,
+        seconds=perf_counter() - reading.started,
+        notices=notices,
+    )

@@ -1,0 +1,52 @@
+"""Late interaction: every question token looks for its best passage token. Pure arithmetic.
+
+MaxSim is the mean, over the question's tokens, of the best cosine among the passage's tokens
+(Khattab and Zaharia 2020, ColBERT, with the mean in place of the sum so that questions of any
+length share one scale).
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from rag.types import Vector
+
+Span = tuple[int, int]
+
+
+def similarities(question: Vector, passage: Vector) -> Vector:
+    """Cosines of all pairs of tokens, [question tokens, passage tokens]."""
+    return question @ passage.T
+
+
+def maxsim(question: Vector, passage: Vector) -> float:
+    """Mean over the question's tokens of the best cosine in the passage, -1..1; 0 where empty."""
+    if not len(question) or not len(passage):
+        return 0.0
+    return float(similarities(question, passage).max(axis=1).mean())
+
+
+def span_maxsims(
+    question: Vector,
+    passage: Vector,
+    token_spans: Sequence[Span],
+    spans: Sequence[Span],
+) -> Vector:
+    """MaxSim of the question with the tokens of each span of the passage's text, [spans].
+
+    `token_spans` are the character offsets of the passage's tokens; surplus ones are ignored.
+    A token belongs to the span that holds its first character. A span without tokens gets -1.
+    """
+    scores: Vector = np.full(len(spans), -1.0, dtype=np.float32)
+    if not len(question) or not len(passage):
+        return scores
+    every = similarities(question, passage)
+    starts = np.array([start for start, _ in token_spans[: len(passage)]])
+    for index, (start, end) in enumerate(spans):
+        inside: NDArray[np.bool_] = (starts >= start) & (starts < end)
+        if inside.any():
+            scores[index] = every[:, : len(starts)][:, inside].max(axis=1).mean()
+    return scores

@@ -1,0 +1,77 @@
+"""The makers of answers: a language model behind an OpenAI-compatible endpoint, or quotes."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator, Sequence
+from dataclasses import dataclass
+
+from rag.errors import SettingsError
+from rag.late_interaction import Span
+from rag.models import Answerer, Embedder
+from rag.models.background import emitted
+from rag.models.completions import complete
+from rag.models.endpoint_failures import unusable
+from rag.models.quoting import QuoteAnswerer
+from rag.prompting import chat_messages
+from rag.settings import AnswererKind, EndpointSettings
+from rag.types import AnswerKind, Passage, Question, Turn, Vector
+
+
+def make_answerer(
+    kind: AnswererKind,
+    endpoint: EndpointSettings,
+    embedder: Embedder,
+    sentences: Callable[[str], list[Span]],
+    rotate: Callable[[Vector], Vector],
+) -> Answerer:
+    """The answerer of a kind; `auto` is `chat` where an endpoint is configured, else `quotes`.
+
+    The last three are for quotes, see `QuoteAnswerer`.
+    Raises SettingsError for `chat` without a model.
+    """
+    if kind == "quotes" or (kind == "auto" and not endpoint.configured):
+        return QuoteAnswerer(embedder, sentences, rotate)
+    if not endpoint.configured:
+        raise SettingsError(
+            "No language model is configured.",
+            "Set RAG_LLM_MODEL, and OPENAI_BASE_URL or OPENAI_API_KEY.",
+        )
+    return ChatAnswerer(endpoint)
+
+
+@dataclass(frozen=True, slots=True)
+class ChatAnswerer:
+    """Streams chat completions of one endpoint and model.
+
+    It holds no connection, so one instance serves any number of threads.
+    """
+
+    endpoint: EndpointSettings
+
+    @property
+    def kind(self) -> AnswerKind:
+        """A model writes the sentences."""
+        return "generated"
+
+    @property
+    def name(self) -> str:
+        """The model as the endpoint calls it."""
+        return self.endpoint.model
+
+    def stream(
+        self, question: Question, passages: Sequence[Passage], history: Sequence[Turn]
+    ) -> Generator[str]:
+        """The answer piece by piece; none, and no request, where there are no passages.
+
+        Pieces are empty while the endpoint is silent, so that a caller may stop at any time.
+        Closing the iterator closes the connection.
+        Raises BackendError, also after some pieces; it holds neither the key nor a cause.
+        """
+        if not passages:
+            return
+        endpoint = self.endpoint
+        failure = unusable(endpoint)
+        if failure is not None:
+            raise failure
+        messages = chat_messages(question.text, passages, history)
+        yield from emitted(lambda emit: complete(endpoint, messages, emit))

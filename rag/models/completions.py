@@ -1,0 +1,233 @@
+"""One streamed chat completion: its deadlines, its second attempts and its bounds."""
+
+from __future__ import annotations
+
+import asyncio
+import socket
+import ssl
+from collections.abc import AsyncIterator, Callable
+from dataclasses import dataclass
+from ipaddress import ip_address
+from typing import TYPE_CHECKING, Any, cast
+from urllib.parse import urlsplit
+
+from rag.errors import BackendError
+from rag.models.endpoint_failures import (
+    OPENAI_ADDRESS,
+    Ended,
+    TooLong,
+    api_key,
+    causes,
+    failed,
+    incomplete,
+    retry_after,
+    timed_out,
+)
+from rag.settings import EndpointSettings
+
+if TYPE_CHECKING:
+    from openai import AsyncOpenAI, AsyncStream
+    from openai.types.chat import ChatCompletionChunk
+
+# Local servers want no key, and the client wants one.
+NO_KEY = "none"
+# Seconds before the second and the third attempt; nothing is tried again after the first token.
+RETRY_SECONDS = (0.4, 1.2)
+# A longer wait is better told than waited for.
+LONGEST_RETRY_AFTER = 5.0
+RETRIED = frozenset({408, 409, 429, 500, 502, 503, 504})
+# No tokenizer makes tokens this long on average; more is an endpoint that ignores max_tokens.
+CHARACTERS_PER_TOKEN = 16
+# An answer of the greatest max_tokens takes about 13 MB, one token a line with its JSON around it.
+RESPONSE_BYTES = 32_000_000
+_THOUGHT, _THOUGHT_END = "<think>", "</think>"
+
+
+async def complete(
+    endpoint: EndpointSettings, messages: list[dict[str, str]], emit: Callable[[str], None]
+) -> BackendError | None:
+    """Emits the answer's pieces; gives the failure, None where the answer is complete."""
+    reply = _Reply(emit, endpoint.max_tokens * CHARACTERS_PER_TOKEN)
+    client = _client(endpoint)
+    try:
+        async with asyncio.timeout(endpoint.first_token_seconds) as limit, client:
+            await _with_retries(client, endpoint, messages, reply, limit)
+    except TimeoutError:
+        return timed_out(endpoint, reply.alive)
+    except Exception as error:  # whatever an endpoint sends ends in a sentence
+        return failed(error, endpoint)
+    ended = Ended(reply.media_type, reply.chunks, reply.text, reply.finish)
+    return incomplete(ended, endpoint)
+
+
+async def _with_retries(
+    client: AsyncOpenAI,
+    endpoint: EndpointSettings,
+    messages: list[dict[str, str]],
+    reply: _Reply,
+    limit: asyncio.Timeout,
+) -> None:
+    loop = asyncio.get_running_loop()
+    options: dict[str, Any] = {
+        "model": endpoint.model,
+        "messages": messages,
+        "max_tokens": endpoint.max_tokens,
+        "temperature": endpoint.temperature,
+    }
+    pauses = iter(RETRY_SECONDS)
+    while True:
+        try:
+            stream: AsyncStream[ChatCompletionChunk]
+            stream = await client.chat.completions.create(**options, stream=True)
+            async with stream:
+                reply.media_type = stream.response.headers.get("content-type", "")
+                async for chunk in stream:
+                    if reply.take(chunk):
+                        limit.reschedule(loop.time() + endpoint.idle_seconds)
+            reply.end()
+            return
+        except Exception as error:
+            accepted = _accepted(options, error)
+            if accepted is not None:
+                options = accepted
+                continue
+            pause = None if reply.alive else _pause(error, next(pauses, None))
+            when = limit.when()
+            if pause is None or (when is not None and loop.time() + pause > when):
+                raise
+        await asyncio.sleep(pause)
+
+
+def _client(endpoint: EndpointSettings) -> AsyncOpenAI:
+    """A client that follows no proxy to this machine and reads no endless response."""
+    import httpx2
+    import openai
+
+    class Bounded(httpx2.AsyncByteStream):
+        def __init__(self, stream: httpx2.AsyncByteStream) -> None:
+            self.stream = stream
+
+        async def __aiter__(self) -> AsyncIterator[bytes]:
+            size = 0
+            async for part in self.stream:
+                size += len(part)
+                if size > RESPONSE_BYTES:
+                    raise TooLong
+                yield part
+
+        async def aclose(self) -> None:
+            await self.stream.aclose()
+
+    async def bound(response: httpx2.Response) -> None:
+        response.stream = Bounded(cast(httpx2.AsyncByteStream, response.stream))
+
+    address = endpoint.base_url or OPENAI_ADDRESS
+    return openai.AsyncOpenAI(
+        base_url=address,
+        api_key=api_key(endpoint) or NO_KEY,
+        max_retries=0,
+        http_client=openai.DefaultAsyncHttpxClient(
+            timeout=None,  # the deadlines are ours: they count tokens, not bytes
+            trust_env=not _on_this_machine(address),
+            event_hooks={"response": [bound]},
+        ),
+    )
+
+
+@dataclass(slots=True)
+class _Reply:
+    """What came of one answer. `alive` says whether a token came, be it only a thought."""
+
+    emit: Callable[[str], None]
+    room: int
+    alive: bool = False
+    text: bool = False
+    chunks: int = 0
+    finish: str = ""
+    media_type: str = ""
+    held: str | None = ""
+
+    def take(self, chunk: ChatCompletionChunk) -> bool:
+        """Emits the chunk's text; gives whether it held a token."""
+        self.chunks += 1
+        if not chunk.choices:
+            return False
+        choice = chunk.choices[0]
+        self.finish = choice.finish_reason or self.finish
+        if choice.delta is None:
+            return False
+        extra = choice.delta.model_extra or {}
+        content = choice.delta.content or ""
+        if not (content or extra.get("reasoning_content") or extra.get("reasoning")):
+            return False
+        self.alive = True
+        self._say(self._without_thoughts(content))
+        return True
+
+    def end(self) -> None:
+        """Emits what was held back because it could have become a thought."""
+        if self.held and not self.held.lstrip().startswith(_THOUGHT):
+            self._say(self.held)
+        self.held = None
+
+    def _say(self, piece: str) -> None:
+        if piece:
+            self.text = self.text or not piece.isspace()
+            self.emit(piece[: self.room])
+            self.room -= len(piece)
+        if self.room < 0:
+            raise TooLong
+
+    def _without_thoughts(self, piece: str) -> str:
+        """Some servers leave a model's thoughts at the head of its answer, between tags."""
+        if self.held is None:
+            return piece
+        self.held += piece
+        head = self.held.lstrip()
+        if _THOUGHT.startswith(head):
+            return ""
+        visible = self.held
+        if head.startswith(_THOUGHT):
+            _, closed, visible = head.partition(_THOUGHT_END)
+            if not closed:
+                return ""
+        self.held = None
+        return visible.lstrip()
+
+
+def _accepted(options: dict[str, Any], error: Exception) -> dict[str, Any] | None:
+    """The options without the one that the endpoint refuses by name; None where it names none."""
+    parameter = getattr(error, "param", None)
+    if getattr(error, "status_code", None) != 400 or parameter not in options:
+        return None
+    rest = {name: value for name, value in options.items() if name != parameter}
+    if parameter == "max_tokens":
+        return rest | {"max_completion_tokens": options["max_tokens"]}
+    return rest if parameter == "temperature" else None
+
+
+def _pause(error: Exception, pause: float | None) -> float | None:
+    """Seconds to wait before the next attempt; None where another one is of no use."""
+    import openai
+
+    if isinstance(error, openai.APIStatusError):
+        if pause is None or error.status_code not in RETRIED:
+            return None
+        asked = retry_after(error)
+        if asked is None:
+            return pause
+        return asked if asked <= LONGEST_RETRY_AFTER else None
+    if isinstance(error, openai.APIConnectionError):
+        lasting = (ConnectionRefusedError, socket.gaierror, ssl.SSLError)
+        return None if any(isinstance(cause, lasting) for cause in causes(error)) else pause
+    return None
+
+
+def _on_this_machine(address: str) -> bool:
+    host = urlsplit(address).hostname or ""
+    if host == "localhost" or host.endswith(".localhost"):
+        return True
+    try:
+        return ip_address(host).is_loopback
+    except ValueError:
+        return False

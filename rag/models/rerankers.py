@@ -1,0 +1,71 @@
+"""Rerankers: question and passage looked at together."""
+
+from __future__ import annotations
+
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+from functools import lru_cache
+from importlib.resources import files
+from typing import Any
+
+import numpy as np
+
+from rag.late_interaction import maxsim
+from rag.models import Reranker
+from rag.settings import RerankerKind
+from rag.types import Passage, Question, Vector
+
+COEFFICIENTS = "late_interaction.json"
+
+
+@dataclass(frozen=True, slots=True)
+class LateInteractionReranker:
+    """MaxSim over token vectors, mixed with the dense and lexical evidence by a logistic model.
+
+    `weights` belong to the features in the order of `features`; with `bias` they were fitted by
+    `scripts/fit_reranker.py`, which makes the output a probability.
+    """
+
+    weights: Vector
+    bias: float
+    name: str = "late interaction"
+
+    def score(self, question: Question, passages: Sequence[Passage]) -> list[float]:
+        """Probability of relevance of each passage, in the same order."""
+        if not passages:
+            return []
+        logits = features(question, passages) @ self.weights + self.bias
+        return [float(value) for value in 1.0 / (1.0 + np.exp(-logits))]
+
+
+def features(question: Question, passages: Sequence[Passage]) -> Vector:
+    """What the logistic model looks at, [passages, 3]: MaxSim, cosine, ln(1 + BM25)."""
+    rows = [
+        (
+            maxsim(question.tokens, passage.tokens)
+            if question.tokens is not None and passage.tokens is not None
+            else passage.dense,
+            passage.dense,
+            np.log1p(passage.lexical),
+        )
+        for passage in passages
+    ]
+    return np.array(rows, dtype=np.float32).reshape(len(rows), 3)
+
+
+@lru_cache(maxsize=1)
+def _coefficients() -> dict[str, Any]:
+    text = (files("rag.models") / "data" / COEFFICIENTS).read_text(encoding="utf-8")
+    coefficients: dict[str, Any] = json.loads(text)
+    return coefficients
+
+
+def _late_interaction() -> Reranker:
+    fitted = _coefficients()
+    return LateInteractionReranker(np.array(fitted["weights"], np.float32), fitted["bias"])
+
+
+def make_reranker(kind: RerankerKind) -> Reranker | None:
+    """The reranker of that kind; None for recall order."""
+    return {"late-interaction": _late_interaction, "none": lambda: None}[kind]()

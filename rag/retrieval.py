@@ -1,0 +1,171 @@
+"""Recall, fuse, rerank: a question in, candidates with every stage's score and rank out."""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable, Mapping, Sequence
+from dataclasses import replace
+from typing import Protocol
+
+import numpy as np
+
+from rag.errors import BackendError, RAGError
+from rag.folding import fold
+from rag.models import Reranker
+from rag.settings import QuerySettings
+from rag.stopwatch import Stopwatch
+from rag.types import Candidate, Chunk, Notice, Passage, Question, Score, Vector
+
+
+class Recall(Protocol):
+    """What retrieval needs of the store."""
+
+    def search_dense(self, vector: Vector, depth: int) -> list[tuple[Chunk, float]]:
+        """Chunks by cosine similarity, best first."""
+        ...
+
+    def search_lexical(self, text: str, depth: int) -> list[tuple[Chunk, float]]:
+        """Chunks by BM25, best first."""
+        ...
+
+    def vectors(self, chunk_ids: Sequence[str]) -> dict[str, tuple[Vector, bytes]]:
+        """Dense vector and token codes of chunks, by chunk id."""
+        ...
+
+    def names(self, ids: set[str]) -> dict[str, str]:
+        """Names of documents, by document id."""
+        ...
+
+
+def recall(
+    store: Recall, question: Question, settings: QuerySettings, stopwatch: Stopwatch
+) -> list[Candidate]:
+    """Both recall arms, fused: every chunk that one of them found, in fused order."""
+    with stopwatch.stage("dense"):
+        dense = store.search_dense(question.dense, settings.recall_depth)
+    with stopwatch.stage("lexical"):
+        lexical = store.search_lexical(fold(question.text), settings.recall_depth)
+    with stopwatch.stage("fuse"):
+        chunks = {chunk.id: chunk for chunk, _ in [*dense, *lexical]}
+        names = store.names({chunk.document_id for chunk in chunks.values()})
+        dense_scores, lexical_scores = ranked(dense), ranked(lexical)
+        fused = fuse([dense_scores, lexical_scores], settings.fusion_constant)
+        return [
+            Candidate(
+                rank=score.rank,
+                chunk=chunks[chunk_id],
+                document=names[chunks[chunk_id].document_id],
+                dense=dense_scores.get(chunk_id),
+                lexical=lexical_scores.get(chunk_id),
+                fused=score,
+            )
+            for chunk_id, score in fused.items()
+            # A document without a name is just being removed.
+            if chunks[chunk_id].document_id in names
+        ]
+
+
+def ranked(results: Sequence[tuple[Chunk, float]]) -> dict[str, Score]:
+    """Scores and ranks of one arm's results by chunk id."""
+    return {chunk.id: Score(score, rank) for rank, (chunk, score) in enumerate(results, start=1)}
+
+
+def fuse(arms: Sequence[Mapping[str, Score]], constant: int) -> dict[str, Score]:
+    """Reciprocal rank fusion, best first: the sum over the arms of 1 / (constant + rank).
+
+    Equal sums are ordered by the best single rank, then by id.
+    Source: Cormack, Clarke and Buettcher 2009.
+    """
+    sums: dict[str, float] = {}
+    best: dict[str, int] = {}
+    for arm in arms:
+        for chunk_id, score in arm.items():
+            sums[chunk_id] = sums.get(chunk_id, 0.0) + 1.0 / (constant + score.rank)
+            best[chunk_id] = min(best.get(chunk_id, score.rank), score.rank)
+    order = sorted(sums, key=lambda chunk_id: (-sums[chunk_id], best[chunk_id], chunk_id))
+    return {chunk_id: Score(sums[chunk_id], rank) for rank, chunk_id in enumerate(order, start=1)}
+
+
+def passages(
+    store: Recall,
+    candidates: Sequence[Candidate],
+    question: Question,
+    decode: Callable[[bytes], Vector],
+) -> list[Passage]:
+    """The candidates with the evidence that the index keeps of them, in the same order.
+
+    A candidate that only full text found gets its cosine from its stored vector.
+    """
+    vectors = store.vectors([candidate.chunk.id for candidate in candidates])
+    found = []
+    for candidate in candidates:
+        dense, codes = vectors[candidate.chunk.id]
+        found.append(
+            Passage(
+                chunk=candidate.chunk,
+                document=candidate.document,
+                dense=float(np.dot(question.dense, dense)),
+                lexical=candidate.lexical.score if candidate.lexical else 0.0,
+                tokens=decode(codes) if codes else None,
+            )
+        )
+    return found
+
+
+def rerank(
+    reranker: Reranker,
+    question: Question,
+    candidates: Sequence[Candidate],
+    evidence: Sequence[Passage],
+) -> tuple[list[Candidate], Notice | None]:
+    """The candidates in the reranker's order; those beyond `evidence` follow in fused order.
+
+    `evidence` belongs to the first candidates, one to one.
+    Where the reranker fails or returns scores that cannot be true, recall order stays and the
+    notice says so: two scales are never mixed.
+    """
+    try:
+        scores = checked(reranker.score(question, evidence), len(evidence))
+    except RAGError as error:
+        return list(candidates), _unranked(error.message, error.hint)
+    except Exception as error:
+        return list(candidates), _unranked(f"{type(error).__name__}: {error}.")
+    judged = sorted(
+        zip(candidates, scores, strict=False), key=lambda pair: (-pair[1], pair[0].rank)
+    )
+    order = [
+        replace(candidate, rerank=Score(score, rank))
+        for rank, (candidate, score) in enumerate(judged, start=1)
+    ]
+    order += candidates[len(evidence) :]
+    return [replace(candidate, rank=rank) for rank, candidate in enumerate(order, start=1)], None
+
+
+def checked(scores: Sequence[float], expected: int) -> list[float]:
+    """The scores, if they are `expected` many and all within 0..1; BackendError otherwise."""
+    if len(scores) != expected:
+        raise BackendError(f"The reranker returned {len(scores)} scores for {expected} passages.")
+    for score in scores:
+        if not math.isfinite(score) or not 0.0 <= score <= 1.0:
+            raise BackendError(f"The reranker returned {score} where a probability was due.")
+    return [float(score) for score in scores]
+
+
+def relevant(candidates: Sequence[Candidate], threshold: float) -> int:
+    """How many candidates, counted from the best, reach the threshold.
+
+    Without scores of a reranker nothing can be told irrelevant, and all count.
+    """
+    if not any(candidate.rerank for candidate in candidates):
+        return len(candidates)
+    return sum(
+        candidate.rerank is not None and candidate.rerank.score >= threshold
+        for candidate in candidates
+    )
+
+
+def _unranked(message: str, hint: str = "") -> Notice:
+    return Notice(
+        f"The reranker failed, so the sources are in recall order. {message}",
+        hint or "Ask again, or choose another reranker in the settings.",
+    )

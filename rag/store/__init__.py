@@ -1,0 +1,16 @@
+"""The library on disk: documents, pages, passages and their vectors in one LanceDB URI.
+
+| table | a row is |
+|---|---|
+| `documents` | a document of the listing and its status |
+| `originals` | the bytes of a file, written once, never read by listings |
+| `pages` | the text of one page |
+| `chunks_<fingerprint>` | a passage with its dense vector and its token codes |
+
+The chunks of a document come in one commit, and that commit makes the document searchable.
+"""
+
+from rag.store.library import Store
+from rag.store.tables import ChunkVectors
+
+__all__ = ["ChunkVectors", "Store"]

@@ -1,0 +1,69 @@
+"""What LanceDB and the file system say, in plain words."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+
+import pyarrow as pa
+
+from rag.errors import LibraryError
+
+_DISK_FULL = ("no space left", "os error 28", "errno 28", "quota exceeded", "os error 122")
+_FORBIDDEN = ("permission denied", "os error 13", "read-only file system", "os error 30")
+_NO_FOLDER = (FileExistsError, FileNotFoundError, NotADirectoryError)
+_DAMAGED = (
+    "not found",
+    "failed to fill whole buffer",
+    "invalid range",
+    "corrupt",
+    "unexpected end of file",
+    "no such file",
+    "magic number",
+    "out of bounds",
+    "protobuf",
+)
+
+
+@contextmanager
+def plain_words(uri: str, table: str = "") -> Iterator[None]:
+    """Turn what a library raises inside into a LibraryError; `table` is the one in use."""
+    try:
+        yield
+    except LibraryError:
+        raise
+    except (OSError, RuntimeError, ValueError, pa.ArrowException) as error:
+        raise _library_error(error, uri, table) from error
+
+
+def _library_error(error: Exception, uri: str, table: str) -> LibraryError:
+    said = str(error)
+    lowered = said.lower()
+    if any(sign in lowered for sign in _DISK_FULL):
+        return LibraryError(
+            "The disk is full, so nothing was written.",
+            "Free some space and try again; what the library already holds is kept.",
+        )
+    if any(sign in lowered for sign in _FORBIDDEN):
+        return LibraryError(
+            f"The library in {uri} may not be read or written.",
+            "Change the rights of that folder, or name another one with RAG_HOME.",
+        )
+    if not table:
+        hint = "Check the address, or name another folder with RAG_HOME."
+        if isinstance(error, _NO_FOLDER):
+            return LibraryError(f"The library's folder {uri} cannot be made.", hint)
+        return LibraryError(f"The library in {uri} cannot be opened: {_first_line(said)}", hint)
+    if any(sign in lowered for sign in _DAMAGED):
+        return LibraryError(
+            f"A file of the library's table {table} is damaged or missing.",
+            f"Restore {uri} from a backup, or move it away and add the documents again.",
+        )
+    return LibraryError(
+        f"The library's table {table} could not be used: {_first_line(said)}",
+        "Try again; if it stays, restart RankLens.",
+    )
+
+
+def _first_line(said: str) -> str:
+    return said.splitlines()[0][:200] if said else "no reason was given"

@@ -1,0 +1,69 @@
+"""What a process that was killed leaves behind, and how it is put right.
+
+The caller holds the ingest lock, so no document is being added while these functions run.
+"""
+
+from __future__ import annotations
+
+import logging
+from typing import Any
+
+from lancedb.expr import col, lit
+
+from rag.store.tables import DOCUMENT_COLUMNS, Tables, document_records, matching
+from rag.types import DocumentRecord
+
+_INTERRUPTED = "Adding was interrupted."
+
+_log = logging.getLogger(__name__)
+
+
+def finish_removals(tables: Tables) -> None:
+    """Remove every document that is marked as being removed, its row last."""
+    for record in _with_status(tables, "removing"):
+        for chunks in tables.every_chunks():
+            _delete(chunks, "document_id", record.id)
+        _delete(tables.pages, "document_id", record.id)
+        _delete(tables.originals, "id", record.id)
+        _delete(tables.documents, "id", record.id)
+
+
+def settle_interrupted(tables: Tables) -> None:
+    """Decide what became of documents that nobody is adding any more.
+
+    The commit of its chunks made a document whole, so with chunks and pages it is ready.
+    Without them it failed; its original is kept, so that it can be tried again.
+    """
+    for record in _with_status(tables, "reading", "embedding"):
+        chunks = matching(tables.chunks, ["id"], col("document_id") == lit(record.id)).num_rows
+        problems = matching(tables.pages, ["problem"], col("document_id") == lit(record.id))
+        found = problems["problem"].to_pylist()
+        values: dict[str, Any] = {"status": "failed", "message": _INTERRUPTED}
+        if chunks and found:
+            read = sum(not problem for problem in found)
+            values = {"status": "ready", "message": ""}
+            values |= {"chunks": chunks, "pages": len(found), "pages_read": read}
+        tables.documents.update(where=col("id") == lit(record.id), values=values)
+        _log.info("Adding %s was interrupted; it is %s now.", record.name, values["status"])
+
+
+def remove_strays(tables: Tables) -> None:
+    """Remove chunks, pages and originals whose document has no row."""
+    known = set(matching(tables.documents, ["id"])["id"].to_pylist())
+    for table, column in (
+        (tables.chunks, "document_id"),
+        (tables.pages, "document_id"),
+        (tables.originals, "id"),
+    ):
+        found = matching(table, [column])[column].unique().to_pylist()
+        for document_id in set(found) - known:
+            _delete(table, column, document_id)
+
+
+def _with_status(tables: Tables, *statuses: str) -> list[DocumentRecord]:
+    where = col("status").isin(statuses)
+    return document_records(matching(tables.documents, DOCUMENT_COLUMNS, where))
+
+
+def _delete(table: Any, column: str, value: str) -> None:
+    table.delete(col(column) == lit(value))

@@ -1,0 +1,60 @@
+"""When and how the indexes of a chunk table are made.
+
+LanceDB finds rows that no index holds yet, by scanning them: about 70 microseconds a row for full
+text. `Table.optimize` is no way to fold them in after every document, because it also rewrites
+every fragment below a million rows, that is the whole table. So the indexes are built anew over
+the same data files, which writes little, and fragments are merged only when there are many.
+"""
+
+from __future__ import annotations
+
+from datetime import timedelta
+from typing import Any
+
+from lancedb.index import FTS, BTree, HnswSq
+
+VECTOR_INDEX_FROM = 50_000
+REFINE_FACTOR = 4
+
+# A query may still read the version it began with; none lasts longer than this.
+_OLD_VERSION = timedelta(minutes=15)
+
+_FULL_TEXT = FTS(base_tokenizer="icu", stem=True, remove_stop_words=True, ascii_folding=True)
+
+
+def ensure_indexes(table: Any) -> None:
+    """Make the full-text and the key indexes that are missing; an empty table is fine."""
+    present = {column for index in table.list_indices() for column in index.columns}
+    for column, config in _scalar_indexes().items():
+        if column not in present:
+            table.create_index(column, config=config)
+
+
+def fold_in(table: Any) -> None:
+    """Index the rows that no index holds, where they are enough to slow a question down."""
+    rows = table.count_rows()
+    loose = {
+        column: index.num_unindexed_rows
+        for index in table.list_indices()
+        for column in index.columns
+    }
+    if loose.get("search_text", 0) > _loose_rows(rows):
+        for column, config in _scalar_indexes().items():
+            table.create_index(column, config=config, replace=True)
+    if rows >= VECTOR_INDEX_FROM and loose.get("vector", rows) > rows // 5:
+        table.create_index("vector", config=HnswSq(distance_type="cosine"), replace=True)
+
+
+def merge_fragments(table: Any) -> None:
+    """Merge the table's small files and drop old versions, where there are many files."""
+    stats = table.stats()
+    if stats["fragment_stats"]["num_small_fragments"] > 64 + stats["num_rows"] // 1000:
+        table.optimize(cleanup_older_than=_OLD_VERSION)
+
+
+def _scalar_indexes() -> dict[str, Any]:
+    return {"search_text": _FULL_TEXT, "id": BTree(), "document_id": BTree()}
+
+
+def _loose_rows(rows: int) -> int:
+    return 256 + rows // 50

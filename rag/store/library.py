@@ -1,0 +1,305 @@
+"""The door to the library."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Collection, Iterator, Sequence
+from contextlib import contextmanager
+from datetime import timedelta
+from functools import wraps
+from pathlib import Path
+from typing import Any, Concatenate, ParamSpec, TypeVar
+
+import lancedb
+from lancedb.expr import col, lit
+
+from rag.errors import LibraryError
+from rag.store import recall
+from rag.store.failures import plain_words
+from rag.store.healing import finish_removals, remove_strays, settle_interrupted
+from rag.store.indexes import ensure_indexes, fold_in, merge_fragments
+from rag.store.locking import LibraryLock
+from rag.store.tables import (
+    CHUNK_COLUMNS,
+    CHUNKS,
+    DOCUMENT_COLUMNS,
+    DOCUMENTS,
+    DOCUMENTS_SCHEMA,
+    ORIGINALS,
+    ORIGINALS_SCHEMA,
+    PAGE_COLUMNS,
+    PAGES,
+    PAGES_SCHEMA,
+    ChunkVectors,
+    Tables,
+    chunk_record,
+    chunk_rows,
+    chunks_schema,
+    document_records,
+    document_rows,
+    matching,
+    original_rows,
+    page_records,
+    page_rows,
+)
+from rag.types import Chunk, Document, DocumentRecord, Page, Vector
+
+_REMOVAL_WAIT_SECONDS = 2.0
+
+_P = ParamSpec("_P")
+_R = TypeVar("_R")
+
+
+def _in_plain_words(
+    table: str,
+) -> Callable[[Callable[Concatenate[Store, _P], _R]], Callable[Concatenate[Store, _P], _R]]:
+    """Make a method raise LibraryError, naming the table, for whatever LanceDB raises."""
+
+    def decorate(
+        method: Callable[Concatenate[Store, _P], _R],
+    ) -> Callable[Concatenate[Store, _P], _R]:
+        @wraps(method)
+        def call(store: Store, /, *args: _P.args, **kwargs: _P.kwargs) -> _R:
+            with plain_words(store.uri, table):
+                return method(store, *args, **kwargs)
+
+        return call
+
+    return decorate
+
+
+class Store:
+    """One library and one index of it; any number of threads may use one store.
+
+    Every public method raises LibraryError where the library cannot be read or written.
+    """
+
+    def __init__(self, uri: str, tables: Tables, lock: LibraryLock) -> None:
+        self.uri = uri
+        self._tables = tables
+        self._lock = lock
+
+    @classmethod
+    def open(cls, uri: str | Path, fingerprint: str, dimensions: int) -> Store:
+        """The library at `uri`, a folder or an address, with the index `fingerprint`.
+
+        Makes what is missing. Puts right what a killed process left behind, unless another
+        process is adding a document just now. `dimensions` is the length of a dense vector.
+        """
+        uri = str(uri)
+        with plain_words(uri):
+            connection = lancedb.connect(uri, read_consistency_interval=timedelta(0))
+            lock = LibraryLock(local_folder(uri))
+            with lock.setup():
+                tables = _open_tables(uri, connection, fingerprint, dimensions)
+            store = cls(uri, tables, lock)
+            if not lock.present:
+                store._heal(finish_removals)
+                return store
+            with lock.ingest(wait=0) as locked:
+                if locked:
+                    store._heal(finish_removals, settle_interrupted, remove_strays)
+            return store
+
+    # --- documents -------------------------------------------------------------------------
+
+    @_in_plain_words(DOCUMENTS)
+    def documents(self) -> list[DocumentRecord]:
+        """All documents, the newest first."""
+        records = document_records(matching(self._tables.documents, DOCUMENT_COLUMNS))
+        return sorted(records, key=lambda record: (record.added_at, record.id), reverse=True)
+
+    @_in_plain_words(DOCUMENTS)
+    def document(self, document_id: str) -> DocumentRecord | None:
+        """The document with that id, or None."""
+        where = col("id") == lit(document_id)
+        found = document_records(matching(self._tables.documents, DOCUMENT_COLUMNS, where))
+        return found[0] if found else None
+
+    @_in_plain_words(DOCUMENTS)
+    def names(self, ids: Collection[str]) -> dict[str, str]:
+        """Names of the documents with these ids; an unknown id is left out."""
+        if not ids:
+            return {}
+        found = matching(self._tables.documents, ["id", "name"], col("id").isin(ids))
+        return {row["id"]: row["name"] for row in found.to_pylist()}
+
+    @_in_plain_words(DOCUMENTS)
+    def put_document(self, record: DocumentRecord) -> None:
+        """Write the document's row, over the one with the same id.
+
+        The status `reading` or `embedding` may be written under the ingest lock only: without it
+        such a row is taken for one that a killed process left.
+        """
+        _upsert(self._tables.documents).execute(document_rows(record))
+
+    @_in_plain_words(ORIGINALS)
+    def put_original(self, document_id: str, content: bytes) -> None:
+        """Keep the bytes of the file; an original that is there already is left alone."""
+        rows = original_rows(document_id, content)
+        self._tables.originals.merge_insert("id").when_not_matched_insert_all().execute(rows)
+
+    @_in_plain_words(ORIGINALS)
+    def original(self, document_id: str) -> bytes | None:
+        """The bytes of the file, or None."""
+        found = matching(self._tables.originals, ["content"], col("id") == lit(document_id))
+        return found["content"][0].as_py() if found.num_rows else None
+
+    @_in_plain_words(PAGES)
+    def put_pages(self, document: Document) -> None:
+        """Write the document's pages in place of its older ones."""
+        _replace(self._tables.pages, document.id).execute(page_rows(document))
+
+    @_in_plain_words(PAGES)
+    def pages(self, document_id: str) -> list[Page]:
+        """The document's pages in order."""
+        where = col("document_id") == lit(document_id)
+        return page_records(matching(self._tables.pages, PAGE_COLUMNS, where))
+
+    def put_chunks(
+        self, chunks: Sequence[Chunk], vectors: ChunkVectors, search_texts: Sequence[str]
+    ) -> None:
+        """Make one document searchable: all its chunks in one commit, in place of older ones.
+
+        `search_texts` is what full text finds the chunks by. Raises ValueError for chunks of
+        several documents and for lengths that differ.
+        """
+        table = self._tables.chunks
+        ids = {chunk.document_id for chunk in chunks}
+        dimensions = table.schema.field("vector").type.list_size
+        lengths = {len(chunks), len(vectors.token_codes), len(search_texts)}
+        if len(ids) != 1 or len(lengths) != 1 or vectors.dense.shape != (len(chunks), dimensions):
+            raise ValueError("put_chunks takes the chunks of one document, each with its vectors")
+        with plain_words(self.uri, table.name):
+            rows = chunk_rows(chunks, vectors, search_texts, table.schema)
+            _replace(table, ids.pop()).execute(rows)
+
+    @_in_plain_words("chunks")
+    def chunks(self, document_id: str) -> list[Chunk]:
+        """The document's chunks in order."""
+        where = col("document_id") == lit(document_id)
+        found = matching(self._tables.chunks, CHUNK_COLUMNS, where).to_pylist()
+        return sorted(map(chunk_record, found), key=lambda chunk: chunk.position)
+
+    @_in_plain_words("chunks")
+    def chunk_count(self) -> int:
+        """How many chunks this index holds."""
+        return int(self._tables.chunks.count_rows())
+
+    @_in_plain_words(DOCUMENTS)
+    def remove(self, document_id: str) -> None:
+        """Remove the document, its original, its pages and its chunks in every index.
+
+        It is out of search at once. While another document is being added, its data follows when
+        that is done; a document that is itself being added is removed after that.
+        """
+        record = self.document(document_id)
+        if record is None:
+            return
+        self._mark_removing(document_id)
+        adding = record.status in ("reading", "embedding")
+        with self._lock.ingest(wait=-1 if adding else _REMOVAL_WAIT_SECONDS) as locked:
+            if locked:
+                self._mark_removing(document_id)
+                finish_removals(self._tables)
+
+    # --- recall ----------------------------------------------------------------------------
+
+    @_in_plain_words("chunks")
+    def search_dense(self, vector: Vector, depth: int) -> list[tuple[Chunk, float]]:
+        """The chunks nearest to a vector [dimensions] with their cosine similarity, best first."""
+        return recall.search_dense(self._tables, vector, depth)
+
+    @_in_plain_words("chunks")
+    def search_lexical(self, text: str, depth: int) -> list[tuple[Chunk, float]]:
+        """The chunks with any word of the text and their BM25 score, best first."""
+        return recall.search_lexical(self._tables, text, depth)
+
+    @_in_plain_words("chunks")
+    def vectors(self, chunk_ids: Sequence[str]) -> dict[str, tuple[Vector, bytes]]:
+        """Dense vector [dimensions] and token codes of these chunks, without unknown ids."""
+        return recall.vectors(self._tables, chunk_ids)
+
+    # --- upkeep ----------------------------------------------------------------------------
+
+    @_in_plain_words("chunks")
+    def optimize(self) -> None:
+        """Bring the indexes up to date and merge small files, where that pays.
+
+        Does nothing while another thread or process adds a document: that one calls it later.
+        """
+        with self._lock.ingest(wait=0) as locked:
+            if locked:
+                fold_in(self._tables.chunks)
+                for table in (self._tables.documents, self._tables.pages, self._tables.chunks):
+                    merge_fragments(table)
+
+    @contextmanager
+    def ingest_lock(self) -> Iterator[None]:
+        """Held while one document is added: waits for every other thread and process.
+
+        The same thread may take it again. On entry, documents that a killed process left half
+        added are settled; on leaving, removals that waited are finished. A remote library has no
+        lock.
+        """
+        outermost = self._lock.present and not self._lock.held
+        with self._lock.ingest():
+            if outermost:
+                self._heal(finish_removals, settle_interrupted)
+            try:
+                yield
+            finally:
+                if outermost:
+                    self._heal(finish_removals)
+
+    @_in_plain_words("files")
+    def size_bytes(self) -> int:
+        """Bytes on disk, older versions included; 0 for a remote library."""
+        folder = local_folder(self.uri)
+        if folder is None:
+            return 0
+        return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
+
+    @_in_plain_words(DOCUMENTS)
+    def _heal(self, *steps: Callable[[Tables], None]) -> None:
+        for step in steps:
+            step(self._tables)
+
+    def _mark_removing(self, document_id: str) -> None:
+        self._tables.documents.update(
+            where=col("id") == lit(document_id), values={"status": "removing"}
+        )
+
+
+def local_folder(uri: str) -> Path | None:
+    """The folder of a library on this machine, or None for one at an address."""
+    return None if "://" in uri else Path(uri)
+
+
+def _open_tables(uri: str, connection: Any, fingerprint: str, dimensions: int) -> Tables:
+    opened = {}
+    for name, schema in (
+        (DOCUMENTS, DOCUMENTS_SCHEMA),
+        (ORIGINALS, ORIGINALS_SCHEMA),
+        (PAGES, PAGES_SCHEMA),
+        (CHUNKS + fingerprint, chunks_schema(dimensions)),
+    ):
+        with plain_words(uri, name):
+            opened[name] = connection.create_table(name, schema=schema, exist_ok=True)
+    chunks = opened[CHUNKS + fingerprint]
+    if chunks.schema.field("vector").type.list_size != dimensions:
+        raise LibraryError(
+            f"The library's table {chunks.name} holds vectors of another length.",
+            "Name another folder with RAG_HOME, or choose the model the library was made with.",
+        )
+    with plain_words(uri, chunks.name):
+        ensure_indexes(chunks)
+    return Tables(connection, opened[DOCUMENTS], opened[ORIGINALS], opened[PAGES], chunks)
+
+
+def _upsert(table: Any) -> Any:
+    return table.merge_insert("id").when_matched_update_all().when_not_matched_insert_all()
+
+
+def _replace(table: Any, document_id: str) -> Any:
+    """Put rows in place of all rows of the document, in one commit."""
+    return _upsert(table).when_not_matched_by_source_delete(col("document_id") == lit(document_id))

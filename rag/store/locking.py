@@ -1,0 +1,61 @@
+"""One writer at a time, across threads and processes."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from contextlib import contextmanager
+from pathlib import Path
+
+from filelock import FileLock, Timeout
+
+_SETUP = ".setup.lock"
+_INGEST = ".ingest.lock"
+
+
+class LibraryLock:
+    """The locks in a library's folder; without a folder every lock is free at once.
+
+    The operating system releases a lock when its process dies.
+    """
+
+    def __init__(self, folder: Path | None) -> None:
+        self._setup = None if folder is None else FileLock(folder / _SETUP)
+        self._ingest = None if folder is None else FileLock(folder / _INGEST)
+
+    @property
+    def present(self) -> bool:
+        """Whether there is a lock at all."""
+        return self._ingest is not None
+
+    @property
+    def held(self) -> bool:
+        """Whether this thread holds the ingest lock."""
+        return self._ingest is not None and self._ingest.is_locked
+
+    @contextmanager
+    def setup(self) -> Iterator[None]:
+        """Held while tables and indexes are made."""
+        if self._setup is None:
+            yield
+            return
+        with self._setup:
+            yield
+
+    @contextmanager
+    def ingest(self, wait: float = -1) -> Iterator[bool]:
+        """The ingest lock; False where it could not be had in `wait` seconds, -1 for any time.
+
+        The same thread may take it again.
+        """
+        if self._ingest is None:
+            yield True
+            return
+        try:
+            self._ingest.acquire(timeout=wait)
+        except Timeout:
+            yield False
+            return
+        try:
+            yield True
+        finally:
+            self._ingest.release()

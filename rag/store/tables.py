@@ -1,0 +1,188 @@
+"""The columns of the library's tables, and the way between rows and records.
+
+Every table has a non-null text column `id` marked as LanceDB's unenforced primary key: without
+the mark two writers that insert the same new id at once leave two rows of it.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+import numpy as np
+import pyarrow as pa
+
+from rag.types import Chunk, Document, DocumentRecord, Page, Vector
+
+DOCUMENTS = "documents"
+ORIGINALS = "originals"
+PAGES = "pages"
+CHUNKS = "chunks_"
+
+DOCUMENT_COLUMNS = (
+    "id",
+    "name",
+    "media_type",
+    "size",
+    "status",
+    "message",
+    "pages",
+    "pages_read",
+    "chunks",
+    "added_at",
+)
+PAGE_COLUMNS = ("number", "text", "problem")
+CHUNK_COLUMNS = ("id", "document_id", "position", "page", "start", "end", "text", "heading")
+
+
+@dataclass(frozen=True, slots=True)
+class ChunkVectors:
+    """The vectors of n chunks: `dense` is [n, dimensions], `token_codes` has one value a chunk."""
+
+    dense: Vector
+    token_codes: tuple[bytes, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Tables:
+    """The open tables of one library; `chunks` is the one of this index."""
+
+    connection: Any
+    documents: Any
+    originals: Any
+    pages: Any
+    chunks: Any
+
+    def every_chunks(self) -> list[Any]:
+        """The chunk tables of all indexes of the library, this one included."""
+        names: list[str] = []
+        token: str | None = None
+        while True:
+            listed = self.connection.list_tables(page_token=token)
+            names += listed.tables
+            token = listed.page_token
+            if not token:
+                break
+        return [self.connection.open_table(name) for name in names if name.startswith(CHUNKS)]
+
+
+def matching(table: Any, columns: Sequence[str], where: Any = None) -> pa.Table:
+    """The columns of all rows, or of those for which the expression `where` holds."""
+    query = table.search().select(list(columns))
+    return (query if where is None else query.where(where)).to_arrow()
+
+
+def _text(name: str) -> pa.Field:
+    return pa.field(name, pa.string(), nullable=False)
+
+
+def _number(name: str) -> pa.Field:
+    return pa.field(name, pa.int64(), nullable=False)
+
+
+_ID = pa.field(
+    "id", pa.string(), nullable=False, metadata={"lance-schema:unenforced-primary-key": "true"}
+)
+
+DOCUMENTS_SCHEMA = pa.schema(
+    [
+        _ID,
+        _text("name"),
+        _text("media_type"),
+        _number("size"),
+        _text("status"),
+        _text("message"),
+        _number("pages"),
+        _number("pages_read"),
+        _number("chunks"),
+        pa.field("added_at", pa.timestamp("us", tz="UTC"), nullable=False),
+    ]
+)
+ORIGINALS_SCHEMA = pa.schema([_ID, pa.field("content", pa.large_binary(), nullable=False)])
+PAGES_SCHEMA = pa.schema(
+    [_ID, _text("document_id"), _number("number"), _text("text"), _text("problem")]
+)
+
+
+def chunks_schema(dimensions: int) -> pa.Schema:
+    """Columns of a passage whose dense vector has `dimensions` numbers."""
+    return pa.schema(
+        [
+            _ID,
+            _text("document_id"),
+            _number("position"),
+            _number("page"),
+            _number("start"),
+            _number("end"),
+            _text("heading"),
+            _text("text"),
+            _text("search_text"),
+            pa.field("vector", pa.list_(pa.float32(), dimensions), nullable=False),
+            pa.field("token_codes", pa.large_binary(), nullable=False),
+        ]
+    )
+
+
+def document_rows(record: DocumentRecord) -> pa.Table:
+    """One row of `documents`."""
+    row = {column: getattr(record, column) for column in DOCUMENT_COLUMNS}
+    row["name"], row["message"] = storable(record.name), storable(record.message)
+    return pa.Table.from_pylist([row], schema=DOCUMENTS_SCHEMA)
+
+
+def document_records(rows: pa.Table) -> list[DocumentRecord]:
+    """The records in rows of `documents`."""
+    return [DocumentRecord(**row) for row in rows.to_pylist()]
+
+
+def original_rows(document_id: str, content: bytes) -> pa.Table:
+    """One row of `originals`."""
+    row = {"id": document_id, "content": content}
+    return pa.Table.from_pylist([row], schema=ORIGINALS_SCHEMA)
+
+
+def page_rows(document: Document) -> pa.Table:
+    """One row of `pages` for every page."""
+    rows = [
+        {
+            "id": f"{document.id}:{page.number}",
+            "document_id": document.id,
+            "number": page.number,
+            "text": storable(page.text),
+            "problem": storable(page.problem),
+        }
+        for page in document.pages
+    ]
+    return pa.Table.from_pylist(rows, schema=PAGES_SCHEMA)
+
+
+def page_records(rows: pa.Table) -> list[Page]:
+    """The pages in rows of `pages`, in order."""
+    return sorted((Page(**row) for row in rows.to_pylist()), key=lambda page: page.number)
+
+
+def chunk_rows(
+    chunks: Sequence[Chunk], vectors: ChunkVectors, search_texts: Sequence[str], schema: pa.Schema
+) -> pa.Table:
+    """One row of `chunks_<fingerprint>` for every chunk."""
+    dense = np.ascontiguousarray(vectors.dense, dtype=np.float32)
+    columns: dict[str, Any] = {
+        column: [getattr(chunk, column) for chunk in chunks] for column in CHUNK_COLUMNS
+    }
+    columns["text"] = [storable(chunk.text) for chunk in chunks]
+    columns["heading"] = [storable(chunk.heading) for chunk in chunks]
+    columns["search_text"] = [storable(text) for text in search_texts]
+    columns["vector"] = pa.FixedSizeListArray.from_arrays(pa.array(dense.ravel()), dense.shape[1])
+    columns["token_codes"] = pa.array(vectors.token_codes, pa.large_binary())
+    return pa.table(columns, schema=schema)
+
+
+def chunk_record(row: Mapping[str, Any]) -> Chunk:
+    """The chunk in one row, whatever else the row holds."""
+    return Chunk(**{column: row[column] for column in CHUNK_COLUMNS})
+
+
+def storable(text: str) -> str:
+    """The text with "?" for half a surrogate pair, which UTF-8 cannot hold; same length."""
+    return text.encode("utf-8", "replace").decode("utf-8")

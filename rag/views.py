@@ -1,0 +1,98 @@
+"""Traces and answers as JSON: the same numbers under the same names everywhere."""
+
+from __future__ import annotations
+
+from dataclasses import asdict
+from typing import Any
+
+from rag.types import (
+    AddResult,
+    Answer,
+    Candidate,
+    DocumentRecord,
+    Notice,
+    Score,
+    Trace,
+)
+
+JSON = dict[str, Any]
+
+
+def trace_view(trace: Trace) -> JSON:
+    """What `rag search --json` prints."""
+    return {
+        "question": trace.question,
+        "profile": trace.profile,
+        "models": dict(trace.models),
+        "settings": dict(trace.settings),
+        "relevant": trace.relevant,
+        "candidates": [candidate_view(candidate) for candidate in trace.candidates],
+        "seconds": {stage: round(seconds, 4) for stage, seconds in trace.seconds.items()},
+        "notices": [notice_view(notice) for notice in trace.notices],
+    }
+
+
+def candidate_view(candidate: Candidate) -> JSON:
+    """A candidate with the score and rank of every stage; null where a stage did not see it."""
+    chunk = candidate.chunk
+    return {
+        "rank": candidate.rank,
+        "document": candidate.document,
+        "document_id": chunk.document_id,
+        "page": chunk.page,
+        "chunk_id": chunk.id,
+        "start": chunk.start,
+        "end": chunk.end,
+        "heading": chunk.heading,
+        "text": chunk.text,
+        "dense": score_view(candidate.dense),
+        "lexical": score_view(candidate.lexical),
+        "fused": score_view(candidate.fused),
+        "rerank": score_view(candidate.rerank),
+    }
+
+
+def score_view(score: Score | None) -> JSON | None:
+    """A stage's score and rank."""
+    return None if score is None else asdict(score)
+
+
+def answer_view(answer: Answer) -> JSON:
+    """What `rag ask --json` prints: the trace and what was made of it."""
+    return {
+        **trace_view(answer.trace),
+        "answer": answer.text,
+        "answered": answer.answered,
+        "kind": answer.kind,
+        "passages": [candidate.chunk.id for candidate in answer.passages],
+        "citations": [
+            {
+                "number": citation.number,
+                "chunk_id": citation.candidate.chunk.id,
+                "document": citation.candidate.document,
+                "page": citation.candidate.chunk.page,
+                "claim": list(citation.claim),
+                "quote": citation.quote,
+                "support": round(citation.support, 4),
+            }
+            for citation in answer.citations
+        ],
+        "dropped_citations": answer.dropped,
+        "problem": None if answer.problem is None else notice_view(answer.problem),
+        "seconds": {stage: round(seconds, 4) for stage, seconds in answer.seconds.items()},
+    }
+
+
+def notice_view(notice: Notice) -> JSON:
+    """Message and hint."""
+    return asdict(notice)
+
+
+def document_view(record: DocumentRecord) -> JSON:
+    """A row of the listing; the time in ISO 8601, UTC."""
+    return {**asdict(record), "added_at": record.added_at.isoformat()}
+
+
+def result_view(result: AddResult) -> JSON:
+    """What became of one file."""
+    return asdict(result)

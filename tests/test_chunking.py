@@ -1,0 +1,387 @@
+"""Chunking follows the text, loses nothing, and keeps its budget; sentences are found in any text."""
+
+import json
+import re
+import time
+from collections.abc import Sequence
+from pathlib import Path
+
+import pytest
+from hypothesis import given, settings
+from hypothesis import strategies as st
+
+from rag.chunking import chunk_document, sentences
+from rag.settings import IndexSettings
+from rag.types import Chunk, Document, Page
+
+EVALDATA = Path(__file__).parents[2] / "shared" / "evaldata"
+TOKEN = re.compile(r"[\u3400-\u9fff\uf900-\ufaff]|[^\W\u3400-\u9fff\uf900-\ufaff]{1,6}|[^\w\s]")
+
+
+def token_spans(texts: Sequence[str]) -> list[list[tuple[int, int]]]:
+    """A stand-in tokenizer: a Chinese character, six letters or a sign is a token."""
+    return [[match.span() for match in TOKEN.finditer(text)] for text in texts]
+
+
+def count(text: str) -> int:
+    return len(token_spans([text])[0])
+
+
+def document(*texts: str, media_type: str = "text/markdown") -> Document:
+    pages = tuple(Page(number, text) for number, text in enumerate(texts, start=1))
+    return Document("0123456789abcdef" * 4, "a", media_type, 1, pages)
+
+
+def chunked(*texts: str, tokens: int = 40, overlap: int = 0, **keywords: str) -> list[Chunk]:
+    index = IndexSettings(chunk_tokens=tokens, overlap_tokens=overlap)
+    return chunk_document(document(*texts, **keywords), token_spans, index)
+
+
+def said(text: str) -> list[str]:
+    return [text[start:end] for start, end in sentences(text)]
+
+
+# --- generated texts -----------------------------------------------------------------------
+
+fragments = st.sampled_from(
+    [
+        "The cat sat on the mat. ",
+        "Dr. Smith paid 3.14 dollars to Acme Inc. on Jan. 5. ",
+        "Is it so? ",
+        "no end here ",
+        "人工智能正在改变世界。",
+        "他说：“你好。”然后走了！",
+        "向量检索，先召回；再重排……",
+        "mixed 中文 and English。",
+        "\n",
+        "\n",
+        "\n\n",
+        "\r\n",
+        "# Title\n",
+        "## 第二节 安装\n",
+        "#### Deep #\n",
+        "- item one\n",
+        "1. first\n",
+        "a | b | c\n",
+        "```\n# not a heading\n```\n",
+        "x = call(y)\n",
+        "1,2,a,b\n",
+        "y" * 300,
+        "字" * 150,
+        " word" * 90,
+        "שלום עולם. مرحبا؟ ",
+        "😀👩‍👩‍👧 ",
+        "e\u0301",
+        "\x00\u2028\u3000\xa0\x0b\ufeff",
+        "J.\xa0K.\u2003R. ",
+    ]
+)
+texts = st.lists(fragments | st.text(max_size=8), max_size=40).map("".join)
+budgets = st.integers(32, 80)
+overlaps = st.integers(0, 60)
+
+
+@given(texts)
+def test_sentences_cover_the_text_in_order(text: str):
+    """Spans do not overlap, have no blank at either end, and leave out blanks only."""
+    end = 0
+    for start, following in sentences(text):
+        assert not text[end:start].strip()
+        assert text[start:following] == text[start:following].strip() != ""
+        end = following
+    assert not text[end:].strip()
+
+
+@settings(deadline=None)
+@given(st.lists(texts, min_size=1, max_size=3), budgets, overlaps)
+def test_chunks_hold_the_whole_text_as_exact_slices(pages: list[str], tokens: int, overlap: int):
+    """Every character that is not blank is in a chunk; offsets, ids and order are right."""
+    chunks = chunked(*pages, tokens=tokens, overlap=overlap)
+    assert [chunk.position for chunk in chunks] == list(range(len(chunks)))
+    assert [chunk.id for chunk in chunks] == [f"0123456789abcdef-{n}" for n in range(len(chunks))]
+    assert [chunk.page for chunk in chunks] == sorted(chunk.page for chunk in chunks)
+    for number, text in enumerate(pages, start=1):
+        end, begun = 0, -1
+        for chunk in (chunk for chunk in chunks if chunk.page == number):
+            assert chunk.text == text[chunk.start : chunk.end] != ""
+            assert chunk.start > begun
+            assert chunk.end > end
+            assert not text[end : chunk.start].strip()
+            end, begun = chunk.end, chunk.start
+        assert not text[end:].strip()
+
+
+@settings(deadline=None)
+@given(texts, budgets, overlaps)
+def test_chunks_keep_the_budget_and_whole_sentences(text: str, tokens: int, overlap: int):
+    """No chunk is over its budget, and only a sentence over the budget is cut inside."""
+    spans = sentences(text)
+    starts, ends = {start for start, _ in spans}, {end for _, end in spans}
+    for chunk in chunked(text, tokens=tokens, overlap=overlap):
+        assert count(chunk.text) <= tokens
+        for edge, whole in ((chunk.start, starts), (chunk.end, ends)):
+            if edge not in whole:
+                cut = next(text[start:end] for start, end in spans if start < edge < end)
+                assert count(cut) > tokens / 2
+                assert count(cut) > tokens or "#" in text
+
+
+@settings(deadline=None)
+@given(texts, budgets, overlaps)
+def test_overlap_is_whole_sentences_within_its_limit(text: str, tokens: int, overlap: int):
+    """What two chunks share begins and ends with a sentence and is at most the overlap."""
+    spans = sentences(text)
+    chunks = chunked(text, tokens=tokens, overlap=overlap)
+    for before, after in zip(chunks, chunks[1:], strict=False):
+        if after.start < before.end:
+            assert after.start in {start for start, _ in spans}
+            assert before.end in {end for _, end in spans}
+            assert count(text[after.start : before.end]) <= overlap
+
+
+@settings(deadline=None)
+@given(texts, budgets, overlaps)
+def test_chunking_is_deterministic(text: str, tokens: int, overlap: int):
+    """The same document gives the same chunks."""
+    assert chunked(text, tokens=tokens, overlap=overlap) == chunked(
+        text, tokens=tokens, overlap=overlap
+    )
+
+
+# --- sentences by example ------------------------------------------------------------------
+
+
+@pytest.mark.parametrize(
+    ("text", "expected"),
+    [
+        pytest.param(
+            "Dr. Smith paid 3.14 dollars. Then he left.",
+            ["Dr. Smith paid 3.14 dollars.", "Then he left."],
+            id="abbreviation and decimal",
+        ),
+        pytest.param(
+            "他说：“你好。”然后走了。「真的嗎？」她問……后来呢？！",
+            ["他说：“你好。”", "然后走了。", "「真的嗎？」", "她問……后来呢？！"],
+            id="Chinese quotes and ellipsis",
+        ),
+        pytest.param(
+            "😀 Hi there! 𠀀𠀁好。 Next.",
+            ["😀 Hi there!", "𠀀𠀁好。", "Next."],
+            id="characters outside the basic plane",
+        ),
+        pytest.param(
+            "The controls were designed under the supervision of our principal\n"
+            "Executive Officer and were effective at the end of the period covered\n"
+            "by this report. We also changed\nnothing.",
+            [
+                "The controls were designed under the supervision of our principal\n"
+                "Executive Officer and were effective at the end of the period covered\n"
+                "by this report.",
+                "We also changed\nnothing.",
+            ],
+            id="wrapped lines",
+        ),
+        pytest.param(
+            "检索增强生成把外部知识交给语言模型，因此回答可以引用来源，并且随\n"
+            "着文档更新而更新。重排模型再读一遍候选段落。",
+            [
+                "检索增强生成把外部知识交给语言模型，因此回答可以引用来源，并且随\n着文档更新而更新。",
+                "重排模型再读一遍候选段落。",
+            ],
+            id="wrapped Chinese lines",
+        ),
+        pytest.param(
+            "Net sales:\nProducts\n$\n63,355\nTotal net sales\n82,959",
+            ["Net sales:", "Products", "$", "63,355", "Total net sales", "82,959"],
+            id="short lines",
+        ),
+        pytest.param(
+            "1. First item without a stop\n2. Second. With two\n- third\n（一）第四\n三、第五",
+            [
+                "1. First item without a stop",
+                "2. Second.",
+                "With two",
+                "- third",
+                "（一）第四",
+                "三、第五",
+            ],
+            id="list items",
+        ),
+        pytest.param(
+            "| Name | Text |\n| --- | --- |\n| a. b | It is. So. |",
+            ["| Name | Text |", "| --- | --- |", "| a. b | It is. So. |"],
+            id="table rows",
+        ),
+        pytest.param(
+            "```python\nresult = first. Second\nreturn the longest of all the results we have\n"
+            "another line of code here. And\n```\nDone.",
+            [
+                "```python",
+                "result = first. Second",
+                "return the longest of all the results we have",
+                "another line of code here. And",
+                "```",
+                "Done.",
+            ],
+            id="code fence",
+        ),
+        pytest.param(
+            "2021-01-01,Beijing Capital Airport,open all day,none\n"
+            "2021-01-02,Shanghai Pudong Airport,open all day,none",
+            [
+                "2021-01-01,Beijing Capital Airport,open all day,none",
+                "2021-01-02,Shanghai Pudong Airport,open all day,none",
+            ],
+            id="comma-separated values",
+        ),
+        pytest.param(
+            "# Getting the software ready for use\nand more", None, id="a heading stands alone"
+        ),
+        pytest.param("J.\u3000K.\u2028R.\xa0Tolkien wrote.", None, id="odd blanks"),
+        pytest.param(" \n\t\u3000 ", [], id="blanks only"),
+    ],
+)
+def test_sentences(text: str, expected: list[str] | None):
+    """Each kind of text divides where a reader would divide it."""
+    assert said(text) == (text.split("\n") if expected is None else expected)
+
+
+def test_a_sentence_longer_than_the_window_stays_whole():
+    """A sentence of some thousand characters is one sentence."""
+    long = "word " * 900 + "end."
+    assert said(f"Short one. {long} Short two.") == ["Short one.", long, "Short two."]
+
+
+# --- chunks by example ---------------------------------------------------------------------
+
+SENTENCE = "Every answer cites the passage it was taken from, and the reader can check. "
+CHINESE = "每个回答都会引用它所依据的段落，读者可以自己核对。"
+
+
+@pytest.mark.parametrize("sentence", [SENTENCE, CHINESE])
+def test_a_heading_begins_a_chunk_together_with_its_text(sentence: str):
+    """Long sections are cut at their headings, and the path of headings is known."""
+    body = (sentence * 3).strip()
+    text = f"# Guide\n\n{body}\n\n## Install 安装\n\n{body}\n\n# Other\n\n{body}"
+    chunks = chunked(text, tokens=100)
+    assert [chunk.heading for chunk in chunks] == ["Guide", "Guide > Install 安装", "Other"]
+    assert [chunk.text.split("\n")[0] for chunk in chunks] == [
+        "# Guide",
+        "## Install 安装",
+        "# Other",
+    ]
+
+
+def test_headings_are_carried_over_to_the_next_page():
+    """A page that begins inside a section knows the section."""
+    chunks = chunked("# Guide\n## Install\nRun it.", "More of it.", "", "## Use\nAsk.")
+    assert [chunk.heading for chunk in chunks] == [
+        "Guide",
+        "Guide > Install",
+        "Guide > Use",
+    ] or [chunk.heading for chunk in chunks][1:] == ["Guide > Install", "Guide > Use"]
+    assert [chunk.page for chunk in chunks] == [1, 2, 4]
+
+
+def test_a_heading_is_not_left_alone():
+    """Headings without text of their own go with the text that follows."""
+    text = f"{SENTENCE * 5}\n\n# One\n\n## Two\n\n### Three\n\n{SENTENCE * 8}"
+    for chunk in chunked(text, tokens=60):
+        assert not re.fullmatch(r"(?:#+ \w+\s*)+", chunk.text)
+
+
+def test_a_heading_goes_with_a_cut_sentence():
+    """The first piece of a sentence over the budget leaves room for its heading."""
+    first = chunked("# Title of the list\n" + "word " * 200, tokens=50)[0]
+    assert first.text.startswith("# Title of the list\nword word")
+
+
+def test_small_sections_are_packed_together():
+    """Ten sections of a line each do not make ten chunks."""
+    text = "# Top\n" + "\n".join(f"## Part {n}\nShort text here.\n" for n in range(10))
+    chunks = chunked(text, tokens=100)
+    assert len(chunks) <= 3
+    assert {chunk.heading for chunk in chunks} == {"Top"}
+
+
+def test_a_number_sign_in_code_is_no_heading():
+    """Comments inside a code fence, and in source code, leave the path alone."""
+    fenced = chunked("# Guide\n```sh\n# install it\npip install x\n```\nThen ask.")
+    assert [chunk.heading for chunk in fenced] == ["Guide"]
+    source = chunked("# a comment\nx = 1\n# another\ny = 2", media_type="text/x-python")
+    assert [chunk.heading for chunk in source] == [""]
+
+
+def test_no_overlap_across_a_heading():
+    """A chunk that begins with a heading repeats nothing."""
+    text = f"# One\n{SENTENCE * 4}\n# Two\n{SENTENCE * 4}"
+    second = next(chunk for chunk in chunked(text, tokens=80, overlap=30) if "# Two" in chunk.text)
+    assert second.text.startswith("# Two")
+
+
+@pytest.mark.parametrize("sentence", [SENTENCE, CHINESE])
+def test_neighbours_share_their_last_sentences(sentence: str):
+    """Inside a section each chunk repeats the sentences before it."""
+    text = " ".join(f"{number} {sentence.strip()}" for number in range(20))
+    chunks = chunked(text, tokens=120, overlap=40)
+    assert len(chunks) > 2
+    assert all(after.start < before.end for before, after in zip(chunks, chunks[1:], strict=False))
+
+
+def test_a_paragraph_break_wins_over_a_sentence_break():
+    """A cut falls between paragraphs where they are near the middle."""
+    text = f"{(SENTENCE * 3).strip()}\n\n{(SENTENCE * 3).strip()}"
+    assert [chunk.text for chunk in chunked(text, tokens=70)] == text.split("\n\n")
+
+
+def test_chunks_of_running_text_are_balanced():
+    """A text just over the budget does not leave a tiny tail."""
+    sizes = [count(chunk.text) for chunk in chunked(SENTENCE * 7, tokens=100)]
+    assert min(sizes) > 40
+
+
+def test_a_cut_sentence_is_cut_at_clauses():
+    """A sentence over the budget is cut behind its punctuation, in both languages."""
+    for clause in ("one more clause in this endless list, ", "这一句话还没有说完，"):
+        chunks = chunked(clause * 40, tokens=64)
+        assert len(chunks) > 1
+        assert all(chunk.text[-1] in ",，" for chunk in chunks)
+
+
+def test_empty_pages_have_no_chunks():
+    """Blank and unread pages give nothing."""
+    assert chunked("", " \n ") == []
+
+
+@pytest.mark.parametrize(
+    "text",
+    [
+        pytest.param("ab\n" * 100_000, id="100,000 tiny lines"),
+        pytest.param("x" * 5_000_000, id="one word of 5 MB"),
+        pytest.param("这是一句话。" * 80_000, id="Chinese on one line"),
+        pytest.param("他说“好。" * 80_000, id="open quotes"),
+        pytest.param("word " * 400_000, id="one sentence of 2 MB"),
+        pytest.param("# a\n" * 50_000, id="headings only"),
+        pytest.param("#" * 1_000_000 + "\n" + " " * 1_000_000 + "|" * 200_000, id="signs"),
+        pytest.param("\x00" * 300_000, id="NUL"),
+        pytest.param("\n" * 1_000_000, id="blank lines"),
+    ],
+)
+def test_time_is_linear(text: str):
+    """Texts that invite quadratic work are done in seconds."""
+    begin = time.perf_counter()
+    chunked(text, tokens=200, overlap=40)
+    assert time.perf_counter() - begin < 20
+
+
+@pytest.mark.evaldata
+@pytest.mark.skipif(not EVALDATA.is_dir(), reason="no evaluation data beside the repository")
+def test_real_filings_make_chunks_of_good_size():
+    """On PDF pages of quarterly reports few chunks are tiny, and none is over the budget."""
+    with (EVALDATA / "sec10q-pdf" / "corpus.jsonl").open(encoding="utf-8") as lines:
+        pages = [json.loads(line)["text"] for line, _ in zip(lines, range(80), strict=False)]
+    chunks = chunked(*pages, tokens=200, overlap=40, media_type="application/pdf")
+    sizes = sorted(count(chunk.text) for chunk in chunks)
+    assert sizes[-1] <= 200
+    assert sizes[len(sizes) // 2] >= 100
+    assert sum(size < 40 for size in sizes) / len(sizes) < 0.03
