@@ -9,11 +9,9 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass
 from itertools import accumulate
 
-from rag.sentences import Break, Sentence, parse, sentences
+from rag.sentences import Break, Sentence, parse
 from rag.settings import IndexSettings
 from rag.types import Chunk, Document
-
-__all__ = ["TokenSpans", "chunk_document", "sentences"]
 
 TokenSpans = Callable[[Sequence[str]], list[list[tuple[int, int]]]]
 _Path = tuple[tuple[int, str], ...]
@@ -69,7 +67,7 @@ def chunk_document(
     A passage holds whole sentences and at most `chunk_tokens` tokens, counted sentence by sentence;
     a sentence that alone is longer is cut between tokens, at a line break, the end of a clause or
     a blank where there is one.
-    A heading stays with the text below it.
+    A heading stays with the text below it, unless the two are longer than a passage may be.
     Where a page or section is cut, a passage repeats the last sentences of the one before, at most
     `overlap_tokens`.
     """
@@ -216,9 +214,12 @@ def _groups(units: Sequence[_Unit], budget: int) -> list[list[_Unit]]:
 
 
 def _sections(units: Sequence[_Unit]) -> Iterator[Sequence[_Unit]]:
-    starts = [index for index, unit in enumerate(units) if index == 0 or unit.is_heading]
-    for first, last in zip(starts, [*starts[1:], len(units)], strict=True):
-        yield units[first:last]
+    """Runs of units; each but the first begins with a heading."""
+    first = 0
+    for index in range(1, len(units) + 1):
+        if index == len(units) or units[index].is_heading:
+            yield units[first:index]
+            first = index
 
 
 def _joins(group: Sequence[_Unit], size: int, added: int, budget: int) -> bool:
@@ -231,7 +232,7 @@ def _joins(group: Sequence[_Unit], size: int, added: int, budget: int) -> bool:
 def _passages(group: Sequence[_Unit], budget: int, overlap: int) -> Iterator[tuple[int, int]]:
     """First and last unit of the passages of one group."""
     ends = list(accumulate(unit.size for unit in group))
-    if not ends or ends[-1] <= budget:
+    if ends[-1] <= budget:
         yield 0, len(group) - 1
         return
     first = previous = 0

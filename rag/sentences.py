@@ -107,22 +107,22 @@ def parse(text: str) -> list[Sentence]:
 def _parse(text: str) -> Iterator[Sentence]:
     lines = list(_lines(text))
     before = Break.PARAGRAPH
-    first = 0
-    while first < len(lines):
-        line = lines[first]
-        last = first
-        while last + 1 < len(lines) and _continues(lines, last):
-            last += 1
+    following = 0
+    for index, line in enumerate(lines):
+        if index < following:
+            continue
+        following = index + 1
         if line.kind is _Kind.BLANK:
             before = Break.PARAGRAPH
-        else:
-            if line.kind is _Kind.HEADING:
-                before = Break.HEADING
-            for start, end in _spans(text, line, lines[last].end):
-                yield Sentence(start, end, before, line.level)
-                before = Break.SENTENCE
-            before = Break.LINE
-        first = last + 1
+            continue
+        while following < len(lines) and _continues(lines, following - 1):
+            following += 1
+        if line.kind is _Kind.HEADING:
+            before = Break.HEADING
+        for start, end in _spans(text, line, lines[following - 1].end):
+            yield Sentence(start, end, before, line.level)
+            before = Break.SENTENCE
+        before = Break.LINE
 
 
 def _lines(text: str) -> Iterator[_Line]:
@@ -130,13 +130,15 @@ def _lines(text: str) -> Iterator[_Line]:
     fence = ""
     for whole in text.splitlines(keepends=True):
         line = whole.rstrip()
+        if not line:
+            yield _Line(start, line, _Kind.BLANK, 0, 0)
+            start += len(whole)
+            continue
         sample = line[:_LOOKED_AT]
         heading = _HEADING.match(sample)
         mark = _FENCE.match(sample)
         level = 0
-        if not line:
-            kind = _Kind.BLANK
-        elif fence:
+        if fence:
             kind = _Kind.ROW
             if mark and mark[1].startswith(fence) and mark.end() == len(line):
                 fence = ""

@@ -135,6 +135,12 @@ def load_settings(
     profiles = file.pop("profiles", {})
     name = profile or environment.get("RAG_PROFILE") or file.pop("profile", LOCAL_PROFILE)
     file.pop("profile", None)
+    for layer in (file, *profiles.values()):
+        if "api_key" in layer.get("endpoint", {}):
+            raise SettingsError(
+                f"{home / SETTINGS_FILE} holds an API key.",
+                "Take it out of the file and set OPENAI_API_KEY instead.",
+            )
     if name != LOCAL_PROFILE and name not in profiles:
         known = ", ".join(sorted({LOCAL_PROFILE, *profiles}))
         raise SettingsError(f"There is no profile {name!r}.", f"Choose one of: {known}.")

@@ -111,7 +111,7 @@ class Connection(BaseHTTPRequestHandler):
             if self.pace == "slow":
                 time.sleep(SLOW_SECONDS)
 
-    def finish(self, reason: str | None = "stop") -> None:
+    def complete(self, reason: str | None = "stop") -> None:
         self.chunk({}, reason)
         usage = {"prompt_tokens": 9, "completion_tokens": 9, "total_tokens": 18}
         self.event({**self.frame(), "choices": [], "usage": usage})
@@ -124,7 +124,7 @@ class Connection(BaseHTTPRequestHandler):
     def answer(self, *pieces: str, reason: str | None = "stop") -> None:
         self.begin()
         self.say(*pieces)
-        self.finish(reason)
+        self.complete(reason)
 
     def fail(self, status: int, message: str, headers: dict[str, str] | None = None, **error: Any):
         content = json.dumps({"error": {"message": message, "code": None, **error}}).encode()
@@ -177,7 +177,7 @@ class Connection(BaseHTTPRequestHandler):
             self.say(*re.findall(r"\s*\S{1,8}", " ".join(said.split())), f" [{number}]{stop} ")
         if not passages:
             self.say("The passages do not answer this.")
-        self.finish()
+        self.complete()
 
     def awkward(self) -> None:
         """One answer whose bytes arrive cut inside characters, brackets and line ends."""
@@ -189,7 +189,7 @@ class Connection(BaseHTTPRequestHandler):
         data = "".join(lines).encode()
         for start in range(0, len(data), 7):
             self.raw(data[start : start + 7])
-        self.finish()
+        self.complete()
 
     def endless(self) -> None:
         self.begin()
@@ -257,7 +257,7 @@ MODES: dict[str, Callable[[Connection], object]] = {
         c.begin(),
         c.chunk({"reasoning_content": "Let me see [4]."}),
         c.say("Here [1]."),
-        c.finish(),
+        c.complete(),
     ),
     "thinks-aloud": lambda c: c.answer(
         "<th", "ink>\nPerhaps [4]", "?</thi", "nk>\n\n", "Here [1]."
@@ -273,11 +273,11 @@ MODES: dict[str, Callable[[Connection], object]] = {
     "only-keep-alive": Connection.only_keep_alive,
     "hang-after-headers": _opened(Connection.hang),
     "not-utf-8": _opened(lambda c: c.raw(b'data: {"choices": "\xff\xfe"}\n\n')),
-    "empty-choices": _opened(lambda c: (c.event({**c.frame(), "choices": []}), c.finish())),
-    "null-choices": _opened(lambda c: (c.event({**c.frame(), "choices": None}), c.finish())),
-    "null-content": _opened(lambda c: (c.chunk({"content": None}), c.finish())),
-    "null-delta": _opened(lambda c: (c.chunk(None), c.finish())),
-    "only-thoughts": _opened(lambda c: (c.say("<think>hm"), c.finish("length"))),
+    "empty-choices": _opened(lambda c: (c.event({**c.frame(), "choices": []}), c.complete())),
+    "null-choices": _opened(lambda c: (c.event({**c.frame(), "choices": None}), c.complete())),
+    "null-content": _opened(lambda c: (c.chunk({"content": None}), c.complete())),
+    "null-delta": _opened(lambda c: (c.chunk(None), c.complete())),
+    "only-thoughts": _opened(lambda c: (c.say("<think>hm"), c.complete("length"))),
     "not-an-object": _opened(lambda c: c.raw(b"data: [1, 2]\n\n")),
     # failures after some pieces
     "hang-midway": _after_pieces(Connection.hang),
@@ -285,10 +285,10 @@ MODES: dict[str, Callable[[Connection], object]] = {
     "ends-midway": _after_pieces(lambda c: None),
     "error-midway": _after_pieces(lambda c: c.event(_PROBLEM)),
     "malformed": _after_pieces(lambda c: c.raw(b"data: {bad\n\n")),
-    "no-finish-reason": _after_pieces(lambda c: c.finish(None)),
-    "length": _after_pieces(lambda c: c.finish("length")),
-    "content-filter": _after_pieces(lambda c: c.finish("content_filter")),
-    "ten-megabytes": _after_pieces(lambda c: (c.say("x" * 10_000_000), c.finish())),
+    "no-finish-reason": _after_pieces(lambda c: c.complete(None)),
+    "length": _after_pieces(lambda c: c.complete("length")),
+    "content-filter": _after_pieces(lambda c: c.complete("content_filter")),
+    "ten-megabytes": _after_pieces(lambda c: (c.say("x" * 10_000_000), c.complete())),
     "endless": Connection.endless,
     "endless-line": Connection.endless_line,
 }

@@ -1,18 +1,21 @@
-"""Chunking follows the text, loses nothing, and keeps its budget; sentences are found in any text."""
+"""Chunks follow the text, lose nothing and keep the budget."""
 
 import json
 import re
 import time
 from collections.abc import Sequence
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from rag.chunking import chunk_document, sentences
+from rag.chunking import chunk_document
+from rag.sentences import sentences
 from rag.settings import IndexSettings
 from rag.types import Chunk, Document, Page
+from tests.test_sentences import texts
 
 EVALDATA = Path(__file__).parents[2] / "shared" / "evaldata"
 TOKEN = re.compile(r"[\u3400-\u9fff\uf900-\ufaff]|[^\W\u3400-\u9fff\uf900-\ufaff]{1,6}|[^\w\s]")
@@ -37,59 +40,8 @@ def chunked(*texts: str, tokens: int = 40, overlap: int = 0, **keywords: str) ->
     return chunk_document(document(*texts, **keywords), token_spans, index)
 
 
-def said(text: str) -> list[str]:
-    return [text[start:end] for start, end in sentences(text)]
-
-
-# --- generated texts -----------------------------------------------------------------------
-
-fragments = st.sampled_from(
-    [
-        "The cat sat on the mat. ",
-        "Dr. Smith paid 3.14 dollars to Acme Inc. on Jan. 5. ",
-        "Is it so? ",
-        "no end here ",
-        "人工智能正在改变世界。",
-        "他说：“你好。”然后走了！",
-        "向量检索，先召回；再重排……",
-        "mixed 中文 and English。",
-        "\n",
-        "\n",
-        "\n\n",
-        "\r\n",
-        "# Title\n",
-        "## 第二节 安装\n",
-        "#### Deep #\n",
-        "- item one\n",
-        "1. first\n",
-        "a | b | c\n",
-        "```\n# not a heading\n```\n",
-        "x = call(y)\n",
-        "1,2,a,b\n",
-        "y" * 300,
-        "字" * 150,
-        " word" * 90,
-        "שלום עולם. مرحبا؟ ",
-        "😀👩‍👩‍👧 ",
-        "e\u0301",
-        "\x00\u2028\u3000\xa0\x0b\ufeff",
-        "J.\xa0K.\u2003R. ",
-    ]
-)
-texts = st.lists(fragments | st.text(max_size=8), max_size=40).map("".join)
 budgets = st.integers(32, 80)
 overlaps = st.integers(0, 60)
-
-
-@given(texts)
-def test_sentences_cover_the_text_in_order(text: str):
-    """Spans do not overlap, have no blank at either end, and leave out blanks only."""
-    end = 0
-    for start, following in sentences(text):
-        assert not text[end:start].strip()
-        assert text[start:following] == text[start:following].strip() != ""
-        end = following
-    assert not text[end:].strip()
 
 
 @settings(deadline=None)
@@ -132,7 +84,7 @@ def test_overlap_is_whole_sentences_within_its_limit(text: str, tokens: int, ove
     """What two chunks share begins and ends with a sentence and is at most the overlap."""
     spans = sentences(text)
     chunks = chunked(text, tokens=tokens, overlap=overlap)
-    for before, after in zip(chunks, chunks[1:], strict=False):
+    for before, after in pairwise(chunks):
         if after.start < before.end:
             assert after.start in {start for start, _ in spans}
             assert before.end in {end for _, end in spans}
@@ -147,112 +99,6 @@ def test_chunking_is_deterministic(text: str, tokens: int, overlap: int):
         text, tokens=tokens, overlap=overlap
     )
 
-
-# --- sentences by example ------------------------------------------------------------------
-
-
-@pytest.mark.parametrize(
-    ("text", "expected"),
-    [
-        pytest.param(
-            "Dr. Smith paid 3.14 dollars. Then he left.",
-            ["Dr. Smith paid 3.14 dollars.", "Then he left."],
-            id="abbreviation and decimal",
-        ),
-        pytest.param(
-            "他说：“你好。”然后走了。「真的嗎？」她問……后来呢？！",
-            ["他说：“你好。”", "然后走了。", "「真的嗎？」", "她問……后来呢？！"],
-            id="Chinese quotes and ellipsis",
-        ),
-        pytest.param(
-            "😀 Hi there! 𠀀𠀁好。 Next.",
-            ["😀 Hi there!", "𠀀𠀁好。", "Next."],
-            id="characters outside the basic plane",
-        ),
-        pytest.param(
-            "The controls were designed under the supervision of our principal\n"
-            "Executive Officer and were effective at the end of the period covered\n"
-            "by this report. We also changed\nnothing.",
-            [
-                "The controls were designed under the supervision of our principal\n"
-                "Executive Officer and were effective at the end of the period covered\n"
-                "by this report.",
-                "We also changed\nnothing.",
-            ],
-            id="wrapped lines",
-        ),
-        pytest.param(
-            "检索增强生成把外部知识交给语言模型，因此回答可以引用来源，并且随\n"
-            "着文档更新而更新。重排模型再读一遍候选段落。",
-            [
-                "检索增强生成把外部知识交给语言模型，因此回答可以引用来源，并且随\n着文档更新而更新。",
-                "重排模型再读一遍候选段落。",
-            ],
-            id="wrapped Chinese lines",
-        ),
-        pytest.param(
-            "Net sales:\nProducts\n$\n63,355\nTotal net sales\n82,959",
-            ["Net sales:", "Products", "$", "63,355", "Total net sales", "82,959"],
-            id="short lines",
-        ),
-        pytest.param(
-            "1. First item without a stop\n2. Second. With two\n- third\n（一）第四\n三、第五",
-            [
-                "1. First item without a stop",
-                "2. Second.",
-                "With two",
-                "- third",
-                "（一）第四",
-                "三、第五",
-            ],
-            id="list items",
-        ),
-        pytest.param(
-            "| Name | Text |\n| --- | --- |\n| a. b | It is. So. |",
-            ["| Name | Text |", "| --- | --- |", "| a. b | It is. So. |"],
-            id="table rows",
-        ),
-        pytest.param(
-            "```python\nresult = first. Second\nreturn the longest of all the results we have\n"
-            "another line of code here. And\n```\nDone.",
-            [
-                "```python",
-                "result = first. Second",
-                "return the longest of all the results we have",
-                "another line of code here. And",
-                "```",
-                "Done.",
-            ],
-            id="code fence",
-        ),
-        pytest.param(
-            "2021-01-01,Beijing Capital Airport,open all day,none\n"
-            "2021-01-02,Shanghai Pudong Airport,open all day,none",
-            [
-                "2021-01-01,Beijing Capital Airport,open all day,none",
-                "2021-01-02,Shanghai Pudong Airport,open all day,none",
-            ],
-            id="comma-separated values",
-        ),
-        pytest.param(
-            "# Getting the software ready for use\nand more", None, id="a heading stands alone"
-        ),
-        pytest.param("J.\u3000K.\u2028R.\xa0Tolkien wrote.", None, id="odd blanks"),
-        pytest.param(" \n\t\u3000 ", [], id="blanks only"),
-    ],
-)
-def test_sentences(text: str, expected: list[str] | None):
-    """Each kind of text divides where a reader would divide it."""
-    assert said(text) == (text.split("\n") if expected is None else expected)
-
-
-def test_a_sentence_longer_than_the_window_stays_whole():
-    """A sentence of some thousand characters is one sentence."""
-    long = "word " * 900 + "end."
-    assert said(f"Short one. {long} Short two.") == ["Short one.", long, "Short two."]
-
-
-# --- chunks by example ---------------------------------------------------------------------
 
 SENTENCE = "Every answer cites the passage it was taken from, and the reader can check. "
 CHINESE = "每个回答都会引用它所依据的段落，读者可以自己核对。"
@@ -275,11 +121,7 @@ def test_a_heading_begins_a_chunk_together_with_its_text(sentence: str):
 def test_headings_are_carried_over_to_the_next_page():
     """A page that begins inside a section knows the section."""
     chunks = chunked("# Guide\n## Install\nRun it.", "More of it.", "", "## Use\nAsk.")
-    assert [chunk.heading for chunk in chunks] == [
-        "Guide",
-        "Guide > Install",
-        "Guide > Use",
-    ] or [chunk.heading for chunk in chunks][1:] == ["Guide > Install", "Guide > Use"]
+    assert [chunk.heading for chunk in chunks] == ["Guide", "Guide > Install", "Guide > Use"]
     assert [chunk.page for chunk in chunks] == [1, 2, 4]
 
 
@@ -325,7 +167,7 @@ def test_neighbours_share_their_last_sentences(sentence: str):
     text = " ".join(f"{number} {sentence.strip()}" for number in range(20))
     chunks = chunked(text, tokens=120, overlap=40)
     assert len(chunks) > 2
-    assert all(after.start < before.end for before, after in zip(chunks, chunks[1:], strict=False))
+    assert all(after.start < before.end for before, after in pairwise(chunks))
 
 
 def test_a_paragraph_break_wins_over_a_sentence_break():
@@ -358,20 +200,20 @@ def test_empty_pages_have_no_chunks():
     [
         pytest.param("ab\n" * 100_000, id="100,000 tiny lines"),
         pytest.param("x" * 5_000_000, id="one word of 5 MB"),
-        pytest.param("这是一句话。" * 80_000, id="Chinese on one line"),
-        pytest.param("他说“好。" * 80_000, id="open quotes"),
+        pytest.param("这是一句话。" * 50_000, id="Chinese on one line"),
+        pytest.param("他说“好。" * 50_000, id="open quotes"),
         pytest.param("word " * 400_000, id="one sentence of 2 MB"),
         pytest.param("# a\n" * 50_000, id="headings only"),
-        pytest.param("#" * 1_000_000 + "\n" + " " * 1_000_000 + "|" * 200_000, id="signs"),
+        pytest.param("#" * 500_000 + "\n" + " " * 500_000 + "|" * 100_000, id="signs"),
         pytest.param("\x00" * 300_000, id="NUL"),
-        pytest.param("\n" * 1_000_000, id="blank lines"),
+        pytest.param("\n" * 300_000, id="blank lines"),
     ],
 )
 def test_time_is_linear(text: str):
     """Texts that invite quadratic work are done in seconds."""
-    begin = time.perf_counter()
+    begin = time.process_time()
     chunked(text, tokens=200, overlap=40)
-    assert time.perf_counter() - begin < 20
+    assert time.process_time() - begin < 20
 
 
 @pytest.mark.evaldata

@@ -138,7 +138,7 @@ def decode(content: bytes, declared: str = "") -> Decoded | None:
     for mark, encoding in _MARKS:
         if content.startswith(mark):
             return _decoded(content[len(mark) :], encoding)
-    if _is_clean_utf8(content):
+    if is_utf8(content):
         return Decoded(content.decode("utf-8"), "UTF-8")
     if encoding := _known(declared):
         decoded = _decoded(content, encoding)
@@ -147,7 +147,8 @@ def decode(content: bytes, declared: str = "") -> Decoded | None:
     return _judged(content)
 
 
-def _is_clean_utf8(content: bytes) -> bool:
+def is_utf8(content: bytes) -> bool:
+    """Whether the bytes are valid UTF-8 without control characters."""
     try:
         content.decode("utf-8")
     except UnicodeDecodeError:

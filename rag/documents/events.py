@@ -78,7 +78,8 @@ _EVENTS: dict[str, Any] = {
 
 def to_line(event: Event) -> bytes:
     """One line of JSON in UTF-8, with its line end."""
-    return json.dumps([type(event).__name__, *astuple(event)]).encode() + b"\n"
+    line = json.dumps([type(event).__name__, *astuple(event)], ensure_ascii=False)
+    return line.encode("utf-8", "replace") + b"\n"
 
 
 def from_line(line: bytes) -> Event:

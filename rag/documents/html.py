@@ -112,12 +112,12 @@ def _enter(page: _Blocks, element: _Element, tag: str, layout: set[_Element]) ->
 
 def _leave(page: _Blocks, element: _Element, tag: str, layout: set[_Element]) -> None:
     if tag == "tr" and element not in layout:
+        page.end()
         page.in_row = False
-        page.begin()
     elif page.in_row:
         page.add(" | " if tag in _CELLS else "")
     elif tag in _BLOCKS or tag in _CELLS:
-        page.begin()
+        page.end()
         page.verbatim -= tag == "pre"
 
 
@@ -142,17 +142,27 @@ class _Blocks:
         self._line.append(" " if self.in_row or self._prefix.startswith("#") else "\n")
 
     def begin(self, prefix: str = "", glued: bool = False) -> None:
-        """End the block and begin another that starts with the prefix."""
+        """End the block and begin another; a prefix waits until there is text to follow it."""
+        if self._flush() or prefix or glued:
+            self._prefix, self._glued = prefix, glued
+
+    def end(self) -> None:
+        """End the block."""
+        self._flush()
+        self._prefix, self._glued = "", False
+
+    def _flush(self) -> bool:
         text = "".join(self._line)
-        text = text.strip("\n") if self.verbatim else _AROUND_BREAK.sub("\n", text).strip(" |\n")
+        self._line = []
+        text = text.strip("\n") if self.verbatim else _AROUND_BREAK.sub("\n", text).strip()
+        text = text.rstrip(" |") if self.in_row else text
         if text.strip():
-            self._parts += ["\n" if self._glued and self._last_glued else "\n\n", self._prefix, text]
+            gap = "\n" if self._glued and self._last_glued else "\n\n"
+            self._parts += [gap, self._prefix, text]
             self._last_glued = self._glued
-        elif self._line and not glued:
-            glued, prefix = (self._glued, self._prefix) if not prefix else (glued, prefix)
-        self._line, self._prefix, self._glued = [], prefix, glued
+        return bool(text.strip())
 
     def text(self) -> str:
         """Everything so far."""
-        self.begin()
+        self.end()
         return "".join(self._parts)

@@ -44,7 +44,10 @@ def without_text(name: str, images: bool) -> Refusal:
             f"{name} has no text: its pages are images.",
             "Run text recognition (OCR) on it and add the result.",
         )
-    return Refusal(f"{name} has no text: its pages are blank.", "Add a file that has text.")
+    return Refusal(
+        f"{name} has no text: it is blank, or damaged.",
+        "If you can see text in it, run text recognition (OCR) on it and add the result.",
+    )
 
 
 def too_large(name: str, size: int, limit: int) -> Refusal:

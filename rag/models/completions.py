@@ -7,6 +7,7 @@ import socket
 import ssl
 from collections.abc import AsyncIterator, Callable
 from dataclasses import dataclass
+from functools import cache
 from ipaddress import ip_address
 from typing import TYPE_CHECKING, Any, cast
 from urllib.parse import urlsplit
@@ -48,8 +49,8 @@ async def complete(
 ) -> BackendError | None:
     """Emits the answer's pieces; gives the failure, None where the answer is complete."""
     reply = _Reply(emit, endpoint.max_tokens * CHARACTERS_PER_TOKEN)
-    client = _client(endpoint)
     try:
+        client = _client(endpoint)
         async with asyncio.timeout(endpoint.first_token_seconds) as limit, client:
             await _with_retries(client, endpoint, messages, reply, limit)
     except TimeoutError:
@@ -98,6 +99,14 @@ async def _with_retries(
         await asyncio.sleep(pause)
 
 
+@cache
+def _certificates() -> ssl.SSLContext:
+    """The trusted certificates; reading them takes longer than the rest of a short exchange."""
+    import httpx2
+
+    return httpx2.create_ssl_context()
+
+
 def _client(endpoint: EndpointSettings) -> AsyncOpenAI:
     """A client that follows no proxy to this machine and reads no endless response."""
     import httpx2
@@ -128,6 +137,7 @@ def _client(endpoint: EndpointSettings) -> AsyncOpenAI:
         max_retries=0,
         http_client=openai.DefaultAsyncHttpxClient(
             timeout=None,  # the deadlines are ours: they count tokens, not bytes
+            verify=_certificates(),
             trust_env=not _on_this_machine(address),
             event_hooks={"response": [bound]},
         ),

@@ -157,7 +157,7 @@ def failed(error: Exception, endpoint: EndpointSettings) -> BackendError:
     if isinstance(error, openai.APIError):
         return _error(
             endpoint,
-            f"{where} reported an error in the middle of the answer{_detail(error, endpoint)}.",
+            f"{where} reported an error{_detail(error, endpoint)}.",
             "Ask again. If it happens often, look at the log of the model server.",
         )
     return _error(

@@ -16,8 +16,14 @@ from lancedb.index import FTS, BTree, HnswSq
 VECTOR_INDEX_FROM = 50_000
 REFINE_FACTOR = 4
 
+# Rows outside the index that a question may scan, besides a fiftieth of the table.
+_LOOSE_ROWS = 256
+
 # A query may still read the version it began with; none lasts longer than this.
 _OLD_VERSION = timedelta(minutes=15)
+
+# Data files of deleted rows and old versions that are not worth rewriting a table for.
+_WASTE_BYTES = 64 * 1024**2
 
 _FULL_TEXT = FTS(base_tokenizer="icu", stem=True, remove_stop_words=True, ascii_folding=True)
 
@@ -38,23 +44,25 @@ def fold_in(table: Any) -> None:
         for index in table.list_indices()
         for column in index.columns
     }
-    if loose.get("search_text", 0) > _loose_rows(rows):
+    if loose.get("search_text", 0) > _LOOSE_ROWS + rows // 50:
         for column, config in _scalar_indexes().items():
             table.create_index(column, config=config, replace=True)
     if rows >= VECTOR_INDEX_FROM and loose.get("vector", rows) > rows // 5:
         table.create_index("vector", config=HnswSq(distance_type="cosine"), replace=True)
 
 
-def merge_fragments(table: Any) -> None:
-    """Merge the table's small files and drop old versions, where there are many files."""
+def merge_fragments(table: Any, disk_bytes: int, fragments: int | None = None) -> None:
+    """Merge the table's files and drop old versions, where there are many or most is waste.
+
+    `disk_bytes` is what the table takes on disk, `fragments` how many small files are fine before
+    the rows count; None for any number.
+    """
     stats = table.stats()
-    if stats["fragment_stats"]["num_small_fragments"] > 64 + stats["num_rows"] // 1000:
+    small = stats["fragment_stats"]["num_small_fragments"]
+    many = fragments is not None and small > fragments + stats["num_rows"] // 1000
+    if many or disk_bytes > 2 * stats["total_bytes"] + _WASTE_BYTES:
         table.optimize(cleanup_older_than=_OLD_VERSION)
 
 
 def _scalar_indexes() -> dict[str, Any]:
     return {"search_text": _FULL_TEXT, "id": BTree(), "document_id": BTree()}
-
-
-def _loose_rows(rows: int) -> int:
-    return 256 + rows // 50

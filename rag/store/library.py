@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
+import logging
 from collections.abc import Callable, Collection, Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from datetime import timedelta
 from functools import wraps
 from pathlib import Path
@@ -44,6 +45,8 @@ from rag.store.tables import (
 from rag.types import Chunk, Document, DocumentRecord, Page, Vector
 
 _REMOVAL_WAIT_SECONDS = 2.0
+
+_log = logging.getLogger(__name__)
 
 _P = ParamSpec("_P")
 _R = TypeVar("_R")
@@ -231,7 +234,9 @@ class Store:
             if locked:
                 fold_in(self._tables.chunks)
                 for table in (self._tables.documents, self._tables.pages, self._tables.chunks):
-                    merge_fragments(table)
+                    merge_fragments(table, self._disk_bytes(table.name + ".lance"), fragments=64)
+                originals = self._tables.originals
+                merge_fragments(originals, self._disk_bytes(originals.name + ".lance"))
 
     @contextmanager
     def ingest_lock(self) -> Iterator[None]:
@@ -254,15 +259,24 @@ class Store:
     @_in_plain_words("files")
     def size_bytes(self) -> int:
         """Bytes on disk, older versions included; 0 for a remote library."""
-        folder = local_folder(self.uri)
-        if folder is None:
-            return 0
-        return sum(path.stat().st_size for path in folder.rglob("*") if path.is_file())
+        return self._disk_bytes()
 
-    @_in_plain_words(DOCUMENTS)
+    def _disk_bytes(self, name: str = "") -> int:
+        folder = local_folder(self.uri)
+        total = 0
+        for path in [] if folder is None else (folder / name).rglob("*"):
+            with suppress(FileNotFoundError):
+                total += path.stat().st_size if path.is_file() else 0
+        return total
+
     def _heal(self, *steps: Callable[[Tables], None]) -> None:
+        """Take these steps; one that fails is left for the next time and stops nothing else."""
         for step in steps:
-            step(self._tables)
+            try:
+                with plain_words(self.uri, DOCUMENTS):
+                    step(self._tables)
+            except LibraryError as error:
+                _log.warning("The library could not be put right: %s", error.__cause__ or error)
 
     def _mark_removing(self, document_id: str) -> None:
         self._tables.documents.update(

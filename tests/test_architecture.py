@@ -1,0 +1,124 @@
+"""The structure itself: who imports whom, what an import costs, what is never written."""
+
+import ast
+import subprocess
+import sys
+from pathlib import Path
+from time import perf_counter
+
+import pytest
+
+ROOT = Path(__file__).parents[1]
+SOURCES = sorted((ROOT / "rag").rglob("*.py"))
+PAGES = [ROOT / "app.py", *sorted((ROOT / "pages").glob("*.py"))]
+
+# From the ground up: a module may import those of lower floors and of its own package.
+FLOORS = [
+    {"rag", "rag.types"},
+    {"rag.errors"},
+    {"rag.settings"},
+    {
+        "rag.citing",
+        "rag.folding",
+        "rag.late_interaction",
+        "rag.sentences",
+        "rag.stopwatch",
+        "rag.token_codes",
+    },
+    {"rag.support", "rag.prompting"},
+    {"rag.models"},
+    {
+        "rag.answering",
+        "rag.chunking",
+        "rag.documents",
+        "rag.ingest",
+        "rag.retrieval",
+        "rag.store",
+        "rag.views",
+    },
+    {"rag.jobs", "rag.pipeline", "rag.serving"},
+    {"rag.cli"},
+]
+
+
+def module(path: Path) -> str:
+    return ".".join(path.relative_to(ROOT).with_suffix("").parts).removesuffix(".__init__")
+
+
+def imports(path: Path) -> set[str]:
+    found: set[str] = set()
+    for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        if isinstance(node, ast.Import):
+            found |= {alias.name for alias in node.names}
+        elif isinstance(node, ast.ImportFrom) and node.module:
+            found |= {node.module, *(f"{node.module}.{alias.name}" for alias in node.names)}
+    return found
+
+
+def floor(name: str) -> int | None:
+    parts = name.split(".")
+    for length in range(len(parts), 0, -1):
+        for number, modules in enumerate(FLOORS):
+            if ".".join(parts[:length]) in modules and (length > 1 or len(parts) == 1):
+                return number
+    return None
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=module)
+def test_imports_go_down(path: Path) -> None:
+    own = module(path)
+    own_floor = floor(own)
+    assert own_floor is not None, f"{own} has no floor yet: give it one above"
+    package = ".".join(own.split(".")[:2])
+    for name in imports(path) & set(map(module, SOURCES)):
+        if not name.startswith("rag.") or name.startswith(package):
+            continue
+        target = floor(name)
+        assert target is not None, f"{own} imports {name}, which is on no floor"
+        assert target < own_floor, f"{own} imports {name}, which is not below it"
+
+
+@pytest.mark.parametrize("path", SOURCES, ids=module)
+def test_the_package_knows_no_streamlit(path: Path) -> None:
+    assert not any(name.split(".")[0] == "streamlit" for name in imports(path))
+
+
+def test_only_the_store_knows_lancedb() -> None:
+    users = {module(path) for path in SOURCES if "lancedb" in imports(path)}
+    assert users
+    assert all(name.startswith("rag.store") for name in users)
+
+
+@pytest.mark.parametrize("path", [*SOURCES, *PAGES], ids=module)
+def test_nothing_renders_html_runs_data_or_prints(path: Path) -> None:
+    source = path.read_text(encoding="utf-8")
+    assert "unsafe_allow_html" not in source
+    assert "trust_remote_code=True" not in source
+    tree = ast.parse(source)
+    called = {ast.unparse(node.func) for node in ast.walk(tree) if isinstance(node, ast.Call)}
+    assert not called & {"st.html", "eval", "exec", "pickle.load", "pickle.loads", "torch.load"}
+
+
+@pytest.mark.parametrize("statement", ["import rag", "import rag.cli", "import rag.settings"])
+def test_light_imports_stay_light(statement: str) -> None:
+    command = f"{statement}; import sys; print(sorted(sys.modules))"
+    loaded = subprocess.run(
+        [sys.executable, "-c", command], capture_output=True, text=True, check=True
+    ).stdout
+    for heavy in ("torch", "lancedb", "transformers", "streamlit", "openai"):
+        assert f"'{heavy}'" not in loaded
+
+
+def test_help_answers_at_once() -> None:
+    seconds = []
+    command = [str(Path(sys.executable).with_name("rag")), "--help"]
+    for _ in range(5):
+        started = perf_counter()
+        subprocess.run(command, check=True, capture_output=True)
+        seconds.append(perf_counter() - started)
+    assert min(seconds) < 0.5
+
+
+@pytest.mark.parametrize("path", [*SOURCES, *PAGES], ids=module)
+def test_a_file_is_about_one_thing(path: Path) -> None:
+    assert len(path.read_text(encoding="utf-8").splitlines()) <= 400

@@ -1,0 +1,84 @@
+"""Token codes: small, the same everywhere, and true to inner products."""
+
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+
+from rag.late_interaction import maxsim
+from rag.token_codes import TokenCodec
+from rag.types import Vector
+
+D = 384
+
+
+def unit_vectors(count: int, seed: int = 0) -> Vector:
+    vectors = np.random.default_rng(seed).standard_normal((count, D)).astype(np.float32)
+    return vectors / np.linalg.norm(vectors, axis=1, keepdims=True)
+
+
+def test_a_chunk_of_200_tokens_takes_ten_kilobytes() -> None:
+    assert len(TokenCodec(D).encode(unit_vectors(200))) == 10_000
+
+
+def test_rotation_keeps_inner_products() -> None:
+    codec, vectors = TokenCodec(D), unit_vectors(20)
+    turned = codec.rotate(vectors)
+    assert turned @ turned.T == pytest.approx(vectors @ vectors.T, abs=1e-5)
+
+
+def test_estimates_of_inner_products_have_no_bias() -> None:
+    codec = TokenCodec(D)
+    passage, question = unit_vectors(2000), unit_vectors(1, seed=1)
+    estimated = codec.decode(codec.encode(passage)) @ codec.rotate(question).T
+    assert (estimated - passage @ question.T).mean() == pytest.approx(0, abs=2e-3)
+
+
+def test_a_vector_is_nearest_to_its_own_code() -> None:
+    codec, vectors = TokenCodec(D), unit_vectors(100)
+    nearest = (codec.rotate(vectors) @ codec.decode(codec.encode(vectors)).T).argmax(axis=1)
+    assert nearest.tolist() == list(range(100))
+
+
+def test_centring_sharpens_vectors_that_share_a_direction() -> None:
+    common = unit_vectors(1, seed=2)
+    vectors = 3 * common + unit_vectors(200)
+    vectors /= np.linalg.norm(vectors, axis=1, keepdims=True)
+
+    def error(codec: TokenCodec) -> float:
+        decoded = codec.decode(codec.encode(vectors))
+        return float(np.abs(decoded @ codec.rotate(vectors).T - vectors @ vectors.T).mean())
+
+    assert error(TokenCodec(D, vectors.mean(axis=0))) < 0.8 * error(TokenCodec(D))
+
+
+def test_an_empty_passage_has_an_empty_code() -> None:
+    codec = TokenCodec(D)
+    assert codec.encode(unit_vectors(0)) == b""
+    assert codec.decode(b"").shape == (0, D)
+
+
+def test_the_code_is_the_same_in_another_process() -> None:
+    command = (
+        "import numpy as np; from rag.token_codes import TokenCodec;"
+        "print(TokenCodec(8).encode(np.eye(8, dtype=np.float32)).hex())"
+    )
+    other = subprocess.run([sys.executable, "-c", command], capture_output=True, text=True)
+    assert other.stdout.strip() == TokenCodec(8).encode(np.eye(8, dtype=np.float32)).hex()
+
+
+def test_dimensions_must_fill_whole_bytes() -> None:
+    with pytest.raises(ValueError, match="multiple of 8"):
+        TokenCodec(12)
+
+
+def test_maxsim_survives_coding() -> None:
+    codec = TokenCodec(D)
+    question, passage = unit_vectors(8), np.vstack([unit_vectors(8), unit_vectors(92, seed=3)])
+    unrelated = unit_vectors(100, seed=4)
+    turned = codec.rotate(question)
+    near = maxsim(turned, codec.decode(codec.encode(passage)))
+    far = maxsim(turned, codec.decode(codec.encode(unrelated)))
+    assert near == pytest.approx(1, abs=0.1)
+    assert near > far + 0.5
