@@ -50,7 +50,8 @@ class Reply:
         try:
             for piece in self._pieces:
                 self.text += piece
-                self._seconds.setdefault("first token", perf_counter() - started)
+                if self.text:
+                    self._seconds.setdefault("first token", perf_counter() - started)
                 yield piece
         except RAGError as error:
             self._problem = error.notice

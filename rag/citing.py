@@ -198,10 +198,15 @@ def find_quote(quote: str, text: str) -> tuple[int, int] | None:
     if not folded:
         return None
     searched, origins = _folded(text)
-    found = searched.find(folded)
-    if found < 0:
-        return None
-    return origins[found], origins[found + len(folded) - 1] + 1
+    start = searched.find(folded)
+    while start >= 0:
+        end = start + len(folded)
+        # A character may be compared as several: half of one is no match.
+        neighbours = {*origins[start - 1 : start], *origins[end : end + 1]}
+        if neighbours.isdisjoint({origins[start], origins[end - 1]}):
+            return origins[start], origins[end - 1] + 1
+        start = searched.find(folded, start + 1)
+    return None
 
 
 def _folded(text: str) -> tuple[str, list[int]]:

@@ -203,6 +203,7 @@ class Ingest:
             self.shelf.put_pages(document)
             yield Progress(reading.name, "chunking", 0, len(document.pages))
             chunks = self.chunk(document)
+            yield Progress(reading.name, "chunking", len(document.pages), len(document.pages))
             if not chunks:
                 raise UnreadableFile(f"{document.name} has no text.", "Add a file with text.")
             vectors = yield from self._encode(reading.name, chunks)

@@ -24,7 +24,6 @@ from rag.models.quoting import QuoteAnswerer
 from rag.settings import EndpointSettings
 from rag.types import Chunk, Passage, Question, Turn
 
-pytest_plugins = ["tests.endpoint"]
 
 KEY = "sk-canary/9d41+7Qx"
 BEGUN = "The answer begins here [1]"

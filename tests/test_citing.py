@@ -181,6 +181,7 @@ def test_an_earlier_answer_reads_without_its_citations():
         ("cafe\u0301", "Le Café.", "Café"),
         ("cooperation", "co\u00adop\u00aderation", "co\u00adop\u00aderation"),
         ("STRASSE", "die Straße", "Straße"),
+        ("o", "ÒO", "O"),
     ],
 )
 def test_a_quote_is_found_whatever_its_blanks_case_width_and_marks(quote, text, found):

@@ -3,11 +3,15 @@
 from __future__ import annotations
 
 import hashlib
+import json
+import os
 import random
+import signal
 import subprocess
 import sys
 import threading
 import time
+from collections.abc import Iterator
 from datetime import UTC, datetime, timedelta
 from pathlib import Path
 
@@ -209,10 +213,10 @@ def test_similarity_is_the_cosine_best_first(store: Store) -> None:
 
 def test_equal_scores_come_in_the_order_of_their_ids(store: Store) -> None:
     for document_id in ("c", "a", "b"):
-        add(store, document_id, ["the same words 同样的话"])
+        add(store, document_id, ["one harbour 港口"])
     for got in (
-        store.search_dense(vectors_of(["the same words 同样的话"]).dense[0], 10),
-        store.search_lexical("same", 10),
+        store.search_dense(vectors_of(["one harbour 港口"]).dense[0], 10),
+        store.search_lexical("harbour", 10),
     ):
         assert [chunk.id for chunk, _ in got] == ["a:0", "b:0", "c:0"]
 
@@ -268,9 +272,9 @@ def test_indexes_are_folded_in_and_change_no_result(store: Store, monkeypatch) -
     version = table.version
     store.optimize()
     assert table.version == version
-    add(store, "d2", ["a later passage 后来"])
-    assert found_by_words(store, "后来") == ["a later passage 后来"]
-    assert store.search_dense(vectors_of(["a later passage 后来"]).dense[0], 1)[0][0].id == "d2:0"
+    add(store, "d2", ["a lighthouse 灯塔"])
+    assert found_by_words(store, "灯塔") == ["a lighthouse 灯塔"]
+    assert store.search_dense(vectors_of(["a lighthouse 灯塔"]).dense[0], 1)[0][0].id == "d2:0"
 
 
 def test_many_small_files_are_merged(store: Store) -> None:
@@ -313,26 +317,77 @@ def test_two_threads_that_put_one_document_leave_it_once(store: Store) -> None:
         assert store.chunk_count() == 20 * (round_number + 1)
 
 
-CHILD = """
-import sys, time
-from pathlib import Path
-sys.path.insert(0, {root!r})
+# Importing LanceDB takes seconds, so one process imports it and every child is a fork of it.
+NURSERY = """
+import json, os, sys, traceback
+sys.path.insert(0, sys.argv[1])
 from tests.test_store import *
-folder = Path({folder!r})
-def say(*words):
-    print(*words, flush=True)
+for line in sys.stdin:
+    folder, *bodies = json.loads(line)
+    for body in bodies:
+        if os.fork() == 0:
+            code = 1
+            try:
+                exec(body, globals() | {"folder": Path(folder)})
+                code = 0
+            except BaseException:
+                traceback.print_exc()
+            os._exit(code)
+    codes = [os.waitstatus_to_exitcode(os.wait()[1]) for _ in bodies]
+    print("gone", *codes, flush=True)
 """
 
 
-def child(folder: Path, body: str) -> subprocess.Popen[str]:
-    root = str(Path(__file__).parents[1])
-    script = CHILD.format(root=root, folder=str(folder)) + body
-    return subprocess.Popen([sys.executable, "-c", script], stdout=subprocess.PIPE, text=True)
+class Nursery:
+    """Runs Python text in child processes, each of which prints its process id first."""
+
+    def __init__(self) -> None:
+        self.process = subprocess.Popen(
+            [sys.executable, "-W", "ignore", "-c", NURSERY, str(Path(__file__).parents[1])],
+            stdin=subprocess.PIPE,
+            stdout=subprocess.PIPE,
+            text=True,
+        )
+
+    def start(self, folder: Path, *bodies: str) -> list[int]:
+        """The process ids of the children."""
+        hello = "import os\nsay('pid', os.getpid())\n"
+        self.process.stdin.write(json.dumps([str(folder), *(hello + body for body in bodies)]))
+        self.process.stdin.write("\n")
+        self.process.stdin.flush()
+        return [int(self.line().split()[1]) for _ in bodies]
+
+    def line(self) -> str:
+        return self.process.stdout.readline().removesuffix("\n")
+
+    def rest(self) -> list[str]:
+        """All lines until the children are gone; the last is their exit codes."""
+        lines = [self.line()]
+        while lines[-1] and not lines[-1].startswith("gone"):
+            lines.append(self.line())
+        return lines
 
 
-def test_two_processes_that_open_and_add_at_once_leave_every_document_once(tmp_path: Path) -> None:
+def say(*words: object) -> None:
+    """One line in one write, so that lines of two processes do not mix."""
+    os.write(1, (" ".join(map(str, words)) + "\n").encode())
+
+
+@pytest.fixture(scope="module")
+def nursery() -> Iterator[Nursery]:
+    if not hasattr(os, "fork"):
+        pytest.skip("needs fork")
+    running = Nursery()
+    yield running
+    running.process.stdin.close()
+    running.process.wait(10)
+    running.process.stdout.close()
+
+
+def test_two_processes_that_open_and_add_at_once_leave_every_document_once(
+    nursery: Nursery, tmp_path: Path
+) -> None:
     body = """
-say("here")
 while not (folder / "go").exists():
     time.sleep(0.001)
 store = open_store(folder)
@@ -342,11 +397,9 @@ for number in range(4):
     store.put_document(record(f"d{number}", chunks=20))
     store.optimize()
 """
-    processes = [child(tmp_path, body) for _ in range(2)]
-    for process in processes:
-        assert process.stdout.readline() == "here\n"
+    nursery.start(tmp_path, body, body)
     (tmp_path / "go").touch()
-    assert [process.wait(60) for process in processes] == [0, 0]
+    assert nursery.rest() == ["gone 0 0"]
     store = open_store(tmp_path)
     assert store.chunk_count() == 80
     assert len(store.documents()) == 4
@@ -468,8 +521,10 @@ def test_what_has_no_document_row_is_not_found_and_goes_at_the_next_start(
     assert len(again.chunks("kept")) == 3
 
 
-def test_a_process_that_adds_is_left_alone_and_settled_once_it_is_gone(tmp_path: Path) -> None:
-    process = child(
+def test_a_process_that_adds_is_left_alone_and_settled_once_it_is_gone(
+    nursery: Nursery, tmp_path: Path
+) -> None:
+    (pid,) = nursery.start(
         tmp_path,
         """
 store = open_store(folder)
@@ -480,25 +535,26 @@ with store.ingest_lock():
     time.sleep(60)
 """,
     )
-    assert process.stdout.readline() == "adding\n"
+    assert nursery.line() == "adding"
     store = open_store(tmp_path)
     assert store.document("d1").status == "embedding"
     store.optimize()
-    process.kill()
-    process.wait()
+    os.kill(pid, signal.SIGKILL)
+    assert nursery.rest() == ["gone -9"]
     with store.ingest_lock():
         assert store.document("d1").status == "failed"
     assert store.original("d1") == b"bytes"
 
 
-def test_a_process_killed_at_any_moment_leaves_nothing_half_visible(tmp_path: Path) -> None:
+def test_a_process_killed_at_any_moment_leaves_nothing_half_visible(
+    nursery: Nursery, tmp_path: Path
+) -> None:
     """Eight kills at random moments; the seed is printed on failure."""
     seed = random.SystemRandom().randrange(10**6)
     print("seed", seed)  # noqa: T201
     chance = random.Random(seed)
     body = """
 store = open_store(folder)
-say("here")
 for number in range(1000):
     document_id = f"{round_number}-{number}"
     add(store, document_id, ENGLISH + CHINESE)
@@ -511,15 +567,13 @@ for number in range(1000):
     added: set[str] = set()
     removed: set[str] = set()
     for round_number in range(8):
-        process = child(tmp_path, f"round_number = {round_number}\n" + body)
-        assert process.stdout.readline() == "here\n"
-        time.sleep(chance.uniform(0.02, 0.7))
-        process.kill()
-        for line in process.stdout.read().splitlines():
-            word, *rest = line.split(" ")
-            if rest:
-                (added if word == "added" else removed).update(rest)
-        process.wait()
+        (pid,) = nursery.start(tmp_path, f"round_number = {round_number}\n" + body)
+        time.sleep(chance.uniform(0.0, 1.0))
+        os.kill(pid, signal.SIGKILL)
+        for line in nursery.rest():
+            word, document_id, *_ = line.split(" ")
+            if word != "gone":
+                (added if word == "added" else removed).add(document_id)
 
         store = open_store(tmp_path)
         records = {row.id: row for row in store.documents()}

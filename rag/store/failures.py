@@ -54,6 +54,11 @@ def _library_error(error: Exception, uri: str, table: str) -> LibraryError:
         if isinstance(error, _NO_FOLDER):
             return LibraryError(f"The library's folder {uri} cannot be made.", hint)
         return LibraryError(f"The library in {uri} cannot be opened: {_first_line(said)}", hint)
+    if "schema error" in lowered:
+        return LibraryError(
+            f"The library's table {table} has other columns or vectors of another length.",
+            "It was made by another version or model: name another folder with RAG_HOME.",
+        )
     if any(sign in lowered for sign in _DAMAGED):
         return LibraryError(
             f"A file of the library's table {table} is damaged or missing.",

@@ -6,11 +6,19 @@ The caller holds the ingest lock, so no document is being added while these func
 from __future__ import annotations
 
 import logging
+from dataclasses import replace
 from typing import Any
 
 from lancedb.expr import col, lit
 
-from rag.store.tables import DOCUMENT_COLUMNS, Tables, document_records, matching
+from rag.store.tables import (
+    DOCUMENT_COLUMNS,
+    Tables,
+    document_records,
+    document_rows,
+    matching,
+    upsert,
+)
 from rag.types import DocumentRecord
 
 _INTERRUPTED = "Adding was interrupted."
@@ -38,13 +46,13 @@ def settle_interrupted(tables: Tables) -> None:
         chunks = matching(tables.chunks, ["id"], col("document_id") == lit(record.id)).num_rows
         problems = matching(tables.pages, ["problem"], col("document_id") == lit(record.id))
         found = problems["problem"].to_pylist()
-        values: dict[str, Any] = {"status": "failed", "message": _INTERRUPTED}
+        settled = replace(record, status="failed", message=_INTERRUPTED)
         if chunks and found:
             read = sum(not problem for problem in found)
-            values = {"status": "ready", "message": ""}
-            values |= {"chunks": chunks, "pages": len(found), "pages_read": read}
-        tables.documents.update(where=col("id") == lit(record.id), values=values)
-        _log.info("Adding %s was interrupted; it is %s now.", record.name, values["status"])
+            settled = replace(record, status="ready", message="", chunks=chunks)
+            settled = replace(settled, pages=len(found), pages_read=read)
+        upsert(tables.documents).execute(document_rows(settled))
+        _log.info("Adding %s was interrupted; it is %s now.", record.name, settled.status)
 
 
 def remove_strays(tables: Tables) -> None:

@@ -25,7 +25,9 @@ _OLD_VERSION = timedelta(minutes=15)
 # Data files of deleted rows and old versions that are not worth rewriting a table for.
 _WASTE_BYTES = 64 * 1024**2
 
-_FULL_TEXT = FTS(base_tokenizer="icu", stem=True, remove_stop_words=True, ascii_folding=True)
+# Removing stop words makes this tokenizer lose the word behind each of them: of "the cat" nothing
+# is left (LanceDB 0.40).
+_FULL_TEXT = FTS(base_tokenizer="icu", stem=True, remove_stop_words=False, ascii_folding=True)
 
 
 def ensure_indexes(table: Any) -> None:

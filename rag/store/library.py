@@ -5,6 +5,7 @@ from __future__ import annotations
 import logging
 from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager, suppress
+from dataclasses import replace
 from datetime import timedelta
 from functools import wraps
 from pathlib import Path
@@ -37,10 +38,12 @@ from rag.store.tables import (
     chunks_schema,
     document_records,
     document_rows,
+    in_place_of,
     matching,
     original_rows,
     page_records,
     page_rows,
+    upsert,
 )
 from rag.types import Chunk, Document, DocumentRecord, Page, Vector
 
@@ -133,7 +136,7 @@ class Store:
         The status `reading` or `embedding` may be written under the ingest lock only: without it
         such a row is taken for one that a killed process left.
         """
-        _upsert(self._tables.documents).execute(document_rows(record))
+        upsert(self._tables.documents).execute(document_rows(record))
 
     @_in_plain_words(ORIGINALS)
     def put_original(self, document_id: str, content: bytes) -> None:
@@ -150,7 +153,7 @@ class Store:
     @_in_plain_words(PAGES)
     def put_pages(self, document: Document) -> None:
         """Write the document's pages in place of its older ones."""
-        _replace(self._tables.pages, document.id).execute(page_rows(document))
+        in_place_of(self._tables.pages, document.id).execute(page_rows(document))
 
     @_in_plain_words(PAGES)
     def pages(self, document_id: str) -> list[Page]:
@@ -174,7 +177,7 @@ class Store:
             raise ValueError("put_chunks takes the chunks of one document, each with its vectors")
         with plain_words(self.uri, table.name):
             rows = chunk_rows(chunks, vectors, search_texts, table.schema)
-            _replace(table, ids.pop()).execute(rows)
+            in_place_of(table, ids.pop()).execute(rows)
 
     @_in_plain_words("chunks")
     def chunks(self, document_id: str) -> list[Chunk]:
@@ -198,11 +201,11 @@ class Store:
         record = self.document(document_id)
         if record is None:
             return
-        self._mark_removing(document_id)
+        self._mark_removing(record)
         adding = record.status in ("reading", "embedding")
         with self._lock.ingest(wait=-1 if adding else _REMOVAL_WAIT_SECONDS) as locked:
             if locked:
-                self._mark_removing(document_id)
+                self._mark_removing(record)
                 finish_removals(self._tables)
 
     # --- recall ----------------------------------------------------------------------------
@@ -278,10 +281,8 @@ class Store:
             except LibraryError as error:
                 _log.warning("The library could not be put right: %s", error.__cause__ or error)
 
-    def _mark_removing(self, document_id: str) -> None:
-        self._tables.documents.update(
-            where=col("id") == lit(document_id), values={"status": "removing"}
-        )
+    def _mark_removing(self, record: DocumentRecord) -> None:
+        self.put_document(replace(record, status="removing"))
 
 
 def local_folder(uri: str) -> Path | None:
@@ -300,20 +301,6 @@ def _open_tables(uri: str, connection: Any, fingerprint: str, dimensions: int) -
         with plain_words(uri, name):
             opened[name] = connection.create_table(name, schema=schema, exist_ok=True)
     chunks = opened[CHUNKS + fingerprint]
-    if chunks.schema.field("vector").type.list_size != dimensions:
-        raise LibraryError(
-            f"The library's table {chunks.name} holds vectors of another length.",
-            "Name another folder with RAG_HOME, or choose the model the library was made with.",
-        )
     with plain_words(uri, chunks.name):
         ensure_indexes(chunks)
     return Tables(connection, opened[DOCUMENTS], opened[ORIGINALS], opened[PAGES], chunks)
-
-
-def _upsert(table: Any) -> Any:
-    return table.merge_insert("id").when_matched_update_all().when_not_matched_insert_all()
-
-
-def _replace(table: Any, document_id: str) -> Any:
-    """Put rows in place of all rows of the document, in one commit."""
-    return _upsert(table).when_not_matched_by_source_delete(col("document_id") == lit(document_id))

@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 import pyarrow as pa
+from lancedb.expr import col, lit
 
 from rag.types import Chunk, Document, DocumentRecord, Page, Vector
 
@@ -71,6 +72,20 @@ def matching(table: Any, columns: Sequence[str], where: Any = None) -> pa.Table:
     """The columns of all rows, or of those for which the expression `where` holds."""
     query = table.search().select(list(columns))
     return (query if where is None else query.where(where)).to_arrow()
+
+
+def upsert(table: Any) -> Any:
+    """A commit that writes rows over those with the same ids and adds the others.
+
+    `Table.update` is not used: it turns its filter into text and gets a backslash before a quote
+    wrong, so that an id can change other rows (lancedb 0.40).
+    """
+    return table.merge_insert("id").when_matched_update_all().when_not_matched_insert_all()
+
+
+def in_place_of(table: Any, document_id: str) -> Any:
+    """A commit that puts rows in place of all rows of the document."""
+    return upsert(table).when_not_matched_by_source_delete(col("document_id") == lit(document_id))
 
 
 def _text(name: str) -> pa.Field:

@@ -1,0 +1,271 @@
+"""Embedders: texts -> one vector a text and one a token, from a single forward pass.
+
+Two networks stand behind one embedder: the bundled model on torch alone, and any model of
+sentence-transformers.
+"""
+
+from __future__ import annotations
+
+import os
+from collections import Counter
+from collections.abc import Callable, Iterator, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Protocol
+
+import numpy as np
+
+from rag.errors import BackendError, MissingDependency
+from rag.models import Embedder
+from rag.models.bundled import (
+    PASSAGE_PROMPT,
+    QUESTION_PROMPT,
+    REQUIREMENT,
+    bundled_model_folder,
+)
+from rag.settings import EmbedderKind, IndexSettings
+from rag.types import Encoding, Question, Vector
+
+if TYPE_CHECKING:
+    from tokenizers import Encoding as TokenizedText
+    from tokenizers import Tokenizer
+
+HUB_NAME = "intfloat/multilingual-e5-small"
+
+# Measured on 2 cores: smaller batches leave the matrix products short, larger ones the cache.
+TOKENS_PER_BATCH = 1024
+
+
+class Network(Protocol):
+    """A model between token ids and vectors."""
+
+    @property
+    def dimensions(self) -> int:
+        """Length of a pooled vector."""
+        ...
+
+    @property
+    def longest(self) -> int:
+        """Most tokens that are read of a text, special tokens included."""
+        ...
+
+    def __call__(
+        self, texts: Sequence[Sequence[int]], prompt_tokens: int
+    ) -> tuple[Vector, list[Vector] | None]:
+        """Pooled vectors [n, dimensions], and [tokens, dimensions] a text or None.
+
+        `texts` are token ids with special tokens, longest first; the first `prompt_tokens` of
+        each are the prompt's.
+        """
+        ...
+
+
+class BundledNetwork:
+    """A folder with a BERT encoder and mean pooling, on torch alone."""
+
+    def __init__(self, folder: Path) -> None:
+        from rag.models.bert import Bert
+
+        self._encoder = Bert(folder)
+        self.dimensions = self._encoder.dimensions
+        self.longest = self._encoder.positions
+
+    def __call__(
+        self, texts: Sequence[Sequence[int]], prompt_tokens: int
+    ) -> tuple[Vector, list[Vector] | None]:
+        """See `Network`."""
+        states = [text.numpy() for text in self._encoder(texts)]
+        return np.stack([text.mean(axis=0) for text in states]), states
+
+
+class TextEmbedder:
+    """The `Embedder` over a network and its tokenizer.
+
+    Safe to use from several threads: a call changes nothing.
+    """
+
+    def __init__(
+        self,
+        name: str,
+        network: Network,
+        tokenizer: Tokenizer,
+        question_prompt: str,
+        passage_prompt: str,
+    ) -> None:
+        tokenizer.no_truncation()
+        tokenizer.no_padding()
+        self.name = name
+        self.dimensions = network.dimensions
+        self._network = network
+        self._tokenizer = tokenizer
+        self._question_prompt = question_prompt
+        self._passage_prompt = passage_prompt
+
+    def encode_documents(
+        self, texts: Sequence[str], progress: Callable[[int], None] | None = None
+    ) -> Encoding:
+        """Vectors of passages; `progress` is told how many texts are done.
+
+        The token vectors of one text take 1.5 kB a token, so a caller gives some hundred texts at
+        a time. Raises BackendError where the model fails or gives vectors that are not finite.
+        """
+        return self._encode(texts, self._passage_prompt, progress)
+
+    def encode_question(self, text: str) -> Question:
+        """The vectors of one question. Raises BackendError as `encode_documents` does."""
+        encoding = self._encode([text], self._question_prompt, None)
+        tokens = None if encoding.tokens is None else encoding.tokens[0]
+        return Question(text=text, dense=encoding.dense[0], tokens=tokens)
+
+    def token_spans(self, texts: Sequence[str]) -> list[list[tuple[int, int]]]:
+        """Character offsets of the tokens of each text, parallel to its token vectors."""
+        prompt = self._passage_prompt
+        return [
+            [(max(start - len(prompt), 0), end - len(prompt)) for start, end in text.offsets[skip:]]
+            for text in self._tokenized(texts, prompt)
+            for skip in [_tokens_before(len(prompt), text)]
+        ]
+
+    def _tokenized(self, texts: Sequence[str], prompt: str) -> list[TokenizedText]:
+        """Prompt and text as tokens, without special tokens and at any length."""
+        return self._tokenizer.encode_batch(
+            [prompt + text for text in texts], add_special_tokens=False
+        )
+
+    def _encode(
+        self, texts: Sequence[str], prompt: str, progress: Callable[[int], None] | None
+    ) -> Encoding:
+        times = Counter(texts)
+        unique = list(times)
+        dense = np.empty((len(unique), self.dimensions), dtype=np.float32)
+        tokens: list[Vector | None] = [None] * len(unique)
+        inputs = [self._input(text, len(prompt)) for text in self._tokenized(unique, prompt)]
+        done = 0
+        for batch in _batches([len(ids) for ids, _ in inputs]):
+            pooled, states = self._forward([inputs[place][0] for place in batch], prompt)
+            dense[batch] = _normalised(pooled)
+            for row, place in enumerate(batch):
+                if states is not None:
+                    tokens[place] = _normalised(states[row][inputs[place][1]])
+                done += times[unique[place]]
+            if progress is not None:
+                progress(done)
+        places = {text: place for place, text in enumerate(unique)}
+        order = [places[text] for text in texts]
+        found = tuple(vectors for place in order if (vectors := tokens[place]) is not None)
+        return Encoding(dense[order], found if len(found) == len(order) else None)
+
+    def _input(self, text: TokenizedText, prompt_length: int) -> tuple[list[int], slice]:
+        """The ids the network reads, and where the text's own tokens are among them."""
+        special = self._tokenizer.num_special_tokens_to_add(False)
+        text.truncate(self._network.longest - special)
+        skip = _tokens_before(prompt_length, text)
+        whole = self._tokenizer.post_process(text)
+        leading = next(
+            (place for place, special in enumerate(whole.special_tokens_mask) if not special), 0
+        )
+        return whole.ids, slice(leading + skip, leading + len(text.ids))
+
+    def _forward(
+        self, batch: Sequence[Sequence[int]], prompt: str
+    ) -> tuple[Vector, list[Vector] | None]:
+        try:
+            pooled, states = self._network(batch, self._prompt_tokens(prompt))
+        except RuntimeError as error:
+            raise BackendError(
+                f"The model {self.name} failed: {error}.",
+                "Free some memory, or choose a smaller model.",
+            ) from error
+        if not np.isfinite(pooled).all() or any(not np.isfinite(one).all() for one in states or ()):
+            raise BackendError(
+                f"The model {self.name} gave vectors that are not finite.",
+                "Load it again, or choose another model.",
+            )
+        return pooled, states
+
+    def _prompt_tokens(self, prompt: str) -> int:
+        whole = self._tokenizer.encode(prompt)
+        return len(whole.ids) - whole.special_tokens_mask[-1:].count(1)
+
+
+def _tokens_before(position: int, text: TokenizedText) -> int:
+    """How many tokens end at or before a character."""
+    return sum(end <= position for _, end in text.offsets)
+
+
+def _batches(lengths: Sequence[int]) -> Iterator[list[int]]:
+    """Places of texts, longest first, in batches of at most TOKENS_PER_BATCH with padding."""
+    batch: list[int] = []
+    for place in sorted(range(len(lengths)), key=lambda place: -lengths[place]):
+        if batch and lengths[batch[0]] * (len(batch) + 1) > TOKENS_PER_BATCH:
+            yield batch
+            batch = []
+        batch.append(place)
+    if batch:
+        yield batch
+
+
+def _normalised(vectors: Vector) -> Vector:
+    """The rows at length 1."""
+    lengths = np.sqrt(np.einsum("ij,ij->i", vectors, vectors))
+    return vectors / np.maximum(lengths, np.float32(1e-12))[:, None]
+
+
+def make_embedder(settings: IndexSettings, cache: Path) -> Embedder:
+    """The embedder that the settings name; its model is loaded.
+
+    Raises MissingDependency where the model is neither here nor on the hub, SettingsError where
+    it cannot serve as an embedder, BackendError where its files are broken.
+    """
+    return _MAKERS[settings.embedder](settings, cache)
+
+
+def _bundled(settings: IndexSettings, cache: Path) -> Embedder:
+    try:
+        folder = bundled_model_folder(cache)
+    except MissingDependency as missing:
+        return _bundled_from_hub(missing)
+    import torch
+    from safetensors import SafetensorError
+    from tokenizers import Tokenizer
+
+    torch.set_num_threads(min(torch.get_num_threads(), available_cores()))
+    try:
+        network = BundledNetwork(folder)
+        tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
+    except (SafetensorError, OSError, KeyError, ValueError) as error:
+        raise BackendError(
+            f"The bundled model cannot be read: {error}.", f"Delete {folder} and start again."
+        ) from error
+    return TextEmbedder(
+        "multilingual-e5-small (bundled)", network, tokenizer, QUESTION_PROMPT, PASSAGE_PROMPT
+    )
+
+
+def _bundled_from_hub(missing: MissingDependency) -> Embedder:
+    from rag.models.sentence_transformer import load_sentence_transformer
+
+    try:
+        return load_sentence_transformer(
+            HUB_NAME, {"query": QUESTION_PROMPT, "document": PASSAGE_PROMPT}
+        )
+    except MissingDependency as error:
+        raise MissingDependency(f"{missing.message} {error.message}", missing.hint) from error
+
+
+def _sentence_transformer(settings: IndexSettings, cache: Path) -> Embedder:
+    from rag.models.sentence_transformer import load_sentence_transformer
+
+    return load_sentence_transformer(settings.model)
+
+
+_MAKERS: dict[EmbedderKind, Callable[[IndexSettings, Path], Embedder]] = {
+    "bundled": _bundled,
+    "sentence-transformers": _sentence_transformer,
+}
+
+
+def available_cores() -> int:
+    """Cores this process may use, which a container or `taskset` can make fewer than there are."""
+    if hasattr(os, "sched_getaffinity"):
+        return len(os.sched_getaffinity(0))
+    return os.cpu_count() or 1

@@ -1,0 +1,182 @@
+"""From bytes to a searchable document: progress, sameness, failures, cancelling."""
+
+from __future__ import annotations
+
+import hashlib
+from collections.abc import Iterator
+from pathlib import Path
+from threading import Barrier, Thread
+
+import pytest
+
+from rag.errors import BackendError, UnreadableFile
+from rag.ingest import File, Ingest, ReportPages
+from rag.store import Store
+from rag.token_codes import TokenCodec
+from rag.types import AddResult, Chunk, Document, Page, Progress
+from tests.fakes import DIMENSIONS, FakeEmbedder
+
+ENGLISH = b"A cat sat on the mat.\n\nThe dog slept all day."
+CHINESE = "猫坐在垫子上。\n\n狗睡了一整天。".encode()
+
+
+def read(content: bytes, name: str, report: ReportPages) -> Document:
+    """One page a paragraph; a file that says so is broken."""
+    if b"broken" in content:
+        raise UnreadableFile(f"{name} is broken.", "Add a whole copy.")
+    texts = content.decode().split("\n\n")
+    for done in range(len(texts) + 1):
+        report(done, len(texts))
+    pages = tuple(Page(number, text) for number, text in enumerate(texts, start=1))
+    return Document(hashlib.sha256(content).hexdigest(), name, "text/plain", len(content), pages)
+
+
+def chunk(document: Document) -> list[Chunk]:
+    """One chunk a page."""
+    return [
+        Chunk(
+            f"{document.id[:16]}-{index}",
+            document.id,
+            index,
+            page.number,
+            0,
+            len(page.text),
+            page.text,
+        )
+        for index, page in enumerate(document.pages)
+        if page.text
+    ]
+
+
+@pytest.fixture
+def store(tmp_path: Path) -> Store:
+    return Store.open(tmp_path / "library", "test", DIMENSIONS)
+
+
+@pytest.fixture
+def ingest(store: Store) -> Ingest:
+    return Ingest(store, FakeEmbedder(), TokenCodec(DIMENSIONS), read, chunk)
+
+
+def results(events: Iterator[Progress | AddResult]) -> list[AddResult]:
+    return [event for event in events if isinstance(event, AddResult)]
+
+
+def test_an_added_document_is_found_by_both_arms(ingest: Ingest, store: Store) -> None:
+    added = results(ingest.add([File.holding("a.txt", ENGLISH), File.holding("b.txt", CHINESE)]))
+    assert [(result.outcome, result.pages, result.chunks) for result in added] == [
+        ("added", 2, 2),
+        ("added", 2, 2),
+    ]
+    for text in ("cat mat", "狗睡"):
+        question = FakeEmbedder().encode_question(text)
+        assert text[0] in store.search_dense(question.dense, 1)[0][0].text.lower()
+        assert text[0] in store.search_lexical(text, 1)[0][0].text.lower()
+
+
+def test_every_stage_reports_and_ends_whole(ingest: Ingest) -> None:
+    events = [
+        event
+        for event in ingest.add([File.holding("a.txt", ENGLISH)])
+        if isinstance(event, Progress)
+    ]
+    stages = list(dict.fromkeys(event.stage for event in events))
+    assert stages == ["reading", "chunking", "embedding", "storing"]
+    for stage in stages:
+        last = [event for event in events if event.stage == stage][-1]
+        assert last.done == last.total > 0
+
+
+def test_the_same_bytes_are_one_document(ingest: Ingest, store: Store) -> None:
+    files = [File.holding(f"copy {number}.txt", ENGLISH) for number in range(5)]
+    added = results(ingest.add(files))
+    assert [result.outcome for result in added] == ["added"] + ["already there"] * 4
+    assert "copy 0.txt" in str(added[1])
+    assert store.chunk_count() == 2
+    assert len(store.documents()) == 1
+
+
+def test_two_threads_adding_the_same_bytes_make_one_document(store: Store) -> None:
+    barrier, outcomes = Barrier(2), []
+
+    def add(number: int) -> None:
+        ingest = Ingest(store, FakeEmbedder(), TokenCodec(DIMENSIONS), read, chunk)
+        barrier.wait()
+        outcomes.extend(results(ingest.add([File.holding(f"{number}.txt", ENGLISH)])))
+
+    threads = [Thread(target=add, args=(number,)) for number in range(2)]
+    for thread in threads:
+        thread.start()
+    for thread in threads:
+        thread.join()
+    assert sorted(result.outcome for result in outcomes) == ["added", "already there"]
+    assert store.chunk_count() == 2
+
+
+def test_a_broken_file_stops_no_other_and_stays_listed(ingest: Ingest, store: Store) -> None:
+    added = results(
+        ingest.add([File.holding("bad.txt", b"broken"), File.holding("good.txt", ENGLISH)])
+    )
+    assert [result.outcome for result in added] == ["failed", "added"]
+    assert str(added[0]) == "bad.txt: failed. bad.txt is broken. Add a whole copy."
+    listed = {record.name: record.status for record in store.documents()}
+    assert listed == {"bad.txt": "failed", "good.txt": "ready"}
+
+
+def test_a_missing_file_is_told_by_name(ingest: Ingest, tmp_path: Path) -> None:
+    (missing,) = results(ingest.add([File.at(tmp_path / "没有.pdf")]))
+    assert missing.outcome == "failed"
+    assert "没有.pdf" in str(missing)
+
+
+def test_a_failing_model_leaves_nothing_searchable(store: Store) -> None:
+    def fail() -> None:
+        raise BackendError("The model stopped.", "Try again.")
+
+    broken = Ingest(store, FakeEmbedder(before=fail), TokenCodec(DIMENSIONS), read, chunk)
+    (result,) = results(broken.add([File.holding("a.txt", ENGLISH)]))
+    assert result.outcome == "failed"
+    assert store.chunk_count() == 0
+    mended = Ingest(store, FakeEmbedder(), TokenCodec(DIMENSIONS), read, chunk)
+    (again,) = results(mended.add([File.holding("a.txt", ENGLISH)]))
+    assert again.outcome == "added"
+    assert [record.status for record in store.documents()] == ["ready"]
+
+
+def test_cancelling_skips_the_rest(ingest: Ingest, store: Store) -> None:
+    files = [File.holding(f"{n}.txt", ENGLISH + str(n).encode()) for n in range(3)]
+    seen: list[AddResult] = []
+    for event in ingest.add(files, cancelled=lambda: bool(seen)):
+        if isinstance(event, AddResult):
+            seen.append(event)
+    assert [result.outcome for result in seen] == ["added", "cancelled", "cancelled"]
+    assert len(store.documents()) == 1
+
+
+def test_abandoning_midway_leaves_nothing(ingest: Ingest, store: Store) -> None:
+    events = ingest.add([File.holding("a.txt", ENGLISH)])
+    for event in events:
+        if isinstance(event, Progress) and event.stage == "embedding":
+            break
+    events.close()  # type: ignore[attr-defined]
+    assert store.documents() == []
+    assert store.chunk_count() == 0
+
+
+def test_a_model_without_token_vectors_stores_empty_codes(store: Store) -> None:
+    plain = Ingest(store, FakeEmbedder(with_tokens=False), TokenCodec(DIMENSIONS), read, chunk)
+    results(plain.add([File.holding("a.txt", ENGLISH)]))
+    (found, _), *_ = store.search_lexical("cat", 1)
+    assert store.vectors([found.id])[found.id][1] == b""
+
+
+def test_vectors_belong_to_their_chunks_whatever_the_window(store: Store) -> None:
+    text = "\n\n".join(f"word{n} " * (n % 7 + 1) for n in range(150)).encode()
+    embedder = FakeEmbedder()
+    ingest = Ingest(store, embedder, TokenCodec(DIMENSIONS), read, chunk)
+    results(ingest.add([File.holding("a.txt", text)]))
+    for n in (0, 1, 63, 64, 149):
+        question = embedder.encode_question(f"word{n}")
+        best, score = store.search_dense(question.dense, 1)[0]
+        assert best.page == n + 1
+        assert score == pytest.approx(1, abs=1e-4)
