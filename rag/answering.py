@@ -46,6 +46,8 @@ class Reply:
         self._seconds: dict[str, float] = {}
 
     def __iter__(self) -> Iterator[str]:
+        if not self.passages:
+            return
         started = perf_counter()
         try:
             for piece in self._pieces:

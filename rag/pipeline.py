@@ -15,10 +15,13 @@ from rag.citing import cite, find_quote
 from rag.documents import read_document
 from rag.errors import EmptyLibrary, RAGError
 from rag.ingest import Event, File, Ingest
+from rag.late_interaction import Span
 from rag.models import Answerer, Embedder, Reranker
 from rag.models.answerers import make_answerer
-from rag.models.embedders import make_embedder, token_centre
+from rag.models.bundled import DIMENSIONS as BUNDLED_DIMENSIONS
+from rag.models.embedders import make_embedder
 from rag.models.rerankers import make_reranker
+from rag.models.token_centre import token_centre
 from rag.retrieval import passages, recall, relevant, rerank
 from rag.sentences import sentences
 from rag.settings import Settings
@@ -38,15 +41,21 @@ from rag.types import (
 
 
 def open_library(settings: Settings) -> Store:
-    """The library of these settings, made where there is none. Raises LibraryError."""
-    return Store.open(settings.home, settings.index.fingerprint)
+    """The library of these settings, made where there is none. Raises LibraryError.
+
+    Loads no model where the length of its vectors is known without it.
+    """
+    dimensions = BUNDLED_DIMENSIONS
+    if settings.index.embedder != "bundled":
+        dimensions = make_embedder(settings.index, settings.cache).dimensions
+    return Store.open(settings.home, settings.index.fingerprint, dimensions)
 
 
 def open_pipeline(settings: Settings) -> Pipeline:
     """A pipeline with its models loaded. Raises LibraryError, MissingDependency, MissingKey."""
-    store = open_library(settings)
     embedder = make_embedder(settings.index, settings.cache)
-    codec = TokenCodec(embedder.dimensions, token_centre(settings.index))
+    store = Store.open(settings.home, settings.index.fingerprint, embedder.dimensions)
+    codec = TokenCodec(embedder.dimensions, token_centre(settings.index.embedder))
     return Pipeline(
         settings=settings,
         store=store,
@@ -98,14 +107,14 @@ class Pipeline:
 
     def search(self, text: str) -> Trace:
         """What every stage thinks of every candidate. Raises EmptyLibrary."""
-        return self._retrieve(text).trace
+        return self.retrieve(text).trace
 
     def ask(self, text: str, history: Sequence[Turn] = ()) -> Reply:
         """An answer in the making, its sources at hand before the first word.
 
         Raises EmptyLibrary; a failing language model is told in the reply.
         """
-        found = self._retrieve(text)
+        found = self.retrieve(text)
         chosen = found.trace.candidates[: min(found.trace.relevant, self.settings.query.passages)]
         evidence = [found.evidence[candidate.chunk.id] for candidate in chosen]
         return Reply(
@@ -116,7 +125,8 @@ class Pipeline:
             check=partial(self._check, chosen, evidence),
         )
 
-    def _retrieve(self, text: str) -> Retrieved:
+    def retrieve(self, text: str) -> Retrieved:
+        """A trace together with the vectors behind it. Raises EmptyLibrary."""
         query, stopwatch = self.settings.query, Stopwatch()
         text = " ".join(text.encode("utf-8", "replace").decode().split())
         if not text:
@@ -165,33 +175,41 @@ class Pipeline:
         """Every `[number]` of an answer with the sentence of its passage that supports it best."""
         cited = cite(text, len(chosen), sentences)
         pairs = [(claim, number) for claim in cited.claims for number in claim.numbers]
-        claims = self._token_vectors([claim.text for claim, _ in pairs])
-        texts = [candidate.chunk.text for candidate in chosen]
-        token_spans = self.embedder.token_spans(texts)
-        citations = []
-        for (claim, number), vectors in zip(pairs, claims, strict=True):
-            passage, body = evidence[number - 1], texts[number - 1]
-            span, support = find_quote(claim.text, body), 1.0
-            if span is None and vectors is not None and passage.tokens is not None:
-                spans = token_spans[number - 1]
-                span, support = best_sentence(vectors, passage.tokens, spans, sentences(body))
-            start, end = span or (0, 0)
-            citations.append(
-                Citation(
-                    number=number,
-                    candidate=chosen[number - 1],
-                    claim=(claim.start, claim.end),
-                    quote=body[start:end],
-                    start=start,
-                    end=end,
-                    support=support if span else 0.0,
-                )
+        verbatim = [find_quote(claim.text, chosen[n - 1].chunk.text) for claim, n in pairs]
+        own_words = [
+            claim.text for (claim, _), span in zip(pairs, verbatim, strict=True) if not span
+        ]
+        vectors = self._token_vectors(own_words)
+        found = [
+            (span, 1.0) if span else self._best_sentence(vectors[claim.text], evidence[number - 1])
+            for (claim, number), span in zip(pairs, verbatim, strict=True)
+        ]
+        citations = tuple(
+            Citation(
+                number=number,
+                candidate=chosen[number - 1],
+                claim=(claim.start, claim.end),
+                quote=chosen[number - 1].chunk.text[start:end],
+                start=start,
+                end=end,
+                support=support,
             )
-        return Checked(cited.text, tuple(citations), cited.dropped)
+            for (claim, number), ((start, end), support) in zip(pairs, found, strict=True)
+        )
+        return Checked(cited.text, citations, cited.dropped)
 
-    def _token_vectors(self, texts: Sequence[str]) -> list[Vector | None]:
-        """Token vectors in the space of the stored codes; None where the model has none."""
+    def _best_sentence(self, claim: Vector | None, passage: Passage) -> tuple[Span, float]:
+        if claim is None or passage.tokens is None:
+            return (0, 0), 0.0
+        text = passage.chunk.text
+        token_spans = self.embedder.token_spans([text])[0]
+        return best_sentence(claim, passage.tokens, token_spans, sentences(text))
+
+    def _token_vectors(self, texts: Sequence[str]) -> dict[str, Vector | None]:
+        """Token vectors of texts in the space of the codes; None where the model has none."""
         if not texts:
-            return []
+            return {}
         tokens = self.embedder.encode_documents(texts).tokens
-        return [None] * len(texts) if tokens is None else [*map(self.codec.rotate, tokens)]
+        if tokens is None:
+            return dict.fromkeys(texts)
+        return {text: self.codec.rotate(rows) for text, rows in zip(texts, tokens, strict=True)}

@@ -24,7 +24,6 @@ from rag.models.quoting import QuoteAnswerer
 from rag.settings import EndpointSettings
 from rag.types import Chunk, Passage, Question, Turn
 
-
 KEY = "sk-canary/9d41+7Qx"
 BEGUN = "The answer begins here [1]"
 QUESTION = Question("Why rerank? 为什么要重排序？", np.zeros(4, np.float32), None)

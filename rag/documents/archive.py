@@ -55,9 +55,7 @@ def check_entries(archive: zipfile.ZipFile, source: Source) -> None:
             read_entry(archive, entry.filename, source, keep=False)
 
 
-def read_entry(
-    archive: zipfile.ZipFile, path: str, source: Source, *, keep: bool = True
-) -> bytes:
+def read_entry(archive: zipfile.ZipFile, path: str, source: Source, *, keep: bool = True) -> bytes:
     """The bytes of one entry, unpacked in steps; empty when `keep` is false. Raises Refusal."""
     parts: list[bytes] = []
     try:
@@ -84,7 +82,7 @@ def parse_xml(content: bytes, source: Source, title: str) -> etree._Element:
     from lxml import etree
 
     parser: Any = etree.XMLParser(
-        resolve_entities=False, no_network=True, load_dtd=False, huge_tree=False, remove_pis=True
+        resolve_entities=False, no_network=True, load_dtd=False, huge_tree=True, remove_pis=True
     )
     try:
         root: etree._Element = etree.fromstring(content, parser)

@@ -11,12 +11,26 @@ import os
 import sys
 import threading
 from collections.abc import Iterator
+from contextlib import suppress
+from pathlib import Path
 
 from rag.documents import refusals
 from rag.documents.cleaning import clean
-from rag.documents.events import Detected, Event, Finished, PageText, Refused, Remark, Source, Total
-from rag.documents.events import to_line
+from rag.documents.events import (
+    OUT_OF_MEMORY,
+    Detected,
+    Event,
+    Finished,
+    PageText,
+    Refused,
+    Remark,
+    Source,
+    Total,
+    to_line,
+)
 from rag.documents.formats import FORMATS, detect, mislabelled
+
+_NEARLY_ALL = 0.9
 
 
 def main() -> None:
@@ -28,9 +42,13 @@ def main() -> None:
     source = Source(
         content, order["name"], order["unpacked_bytes"], order["most_pages"], order["first_page"]
     )
-    for event in _guarded(source):
-        sys.stdout.buffer.write(to_line(event))
-        sys.stdout.buffer.flush()
+    try:
+        for event in _guarded(source, order["memory_bytes"]):
+            sys.stdout.buffer.write(to_line(event))
+            sys.stdout.buffer.flush()
+    except MemoryError:
+        # There may be no memory left for words.
+        os._exit(OUT_OF_MEMORY)
 
 
 def _limit(memory_bytes: int, seconds: float) -> None:
@@ -53,20 +71,31 @@ def _end_with_parent() -> None:
     os._exit(1)
 
 
-def _guarded(source: Source) -> Iterator[Event]:
+def _guarded(source: Source, memory_bytes: int) -> Iterator[Event]:
     """The events of the reader; every failure becomes one, too."""
     try:
         yield from _events(source)
         yield Finished()
     except refusals.Refusal as refusal:
-        yield _refused(refusal)
-    except MemoryError:
-        yield _refused(refusals.too_hungry(source.name))
+        hungry = refusal.__cause__ is not None and _memory_ran_out(memory_bytes)
+        yield _refused(refusals.too_hungry(source.name) if hungry else refusal)
     except ImportError as error:
         yield _refused(refusals.missing_package(source.name, error.name or str(error)))
+    except MemoryError:
+        raise
     # A parser that stumbles in a way its reader does not know of has met a broken file.
     except Exception:
-        yield _refused(refusals.crashed(source.name))
+        hungry = _memory_ran_out(memory_bytes)
+        yield _refused((refusals.too_hungry if hungry else refusals.crashed)(source.name))
+
+
+def _memory_ran_out(memory_bytes: int) -> bool:
+    """Whether the limit was reached; C libraries then speak of a broken file."""
+    with suppress(OSError, StopIteration, ValueError):
+        lines = Path("/proc/self/status").read_text(encoding="ascii", errors="replace").splitlines()
+        peak = next(line for line in lines if line.startswith("VmPeak:"))
+        return int(peak.split()[1]) * 1024 > memory_bytes * _NEARLY_ALL
+    return False
 
 
 def _events(source: Source) -> Iterator[Event]:

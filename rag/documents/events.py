@@ -9,6 +9,9 @@ import json
 from dataclasses import astuple, dataclass
 from typing import Any
 
+# The exit code of a child that has no memory left.
+OUT_OF_MEMORY = 71
+
 
 @dataclass(frozen=True, slots=True)
 class Source:

@@ -80,7 +80,9 @@ _BY_SUFFIX = {suffix: key for key, format in FORMATS.items() for suffix in forma
 _AS_TEXT = frozenset({"html", "markdown", "csv", "tsv", "text"})
 
 _PDF_BYTES = 1024
-_HTML = re.compile(rb"\s*(?:<\?xml[^>]*>\s*)?(?:<!--.*?-->\s*)*<(?:!doctype\s+html|html|head|body)\b", re.I | re.S)
+_HTML = re.compile(
+    rb"\s*(?:<\?xml[^>]*>\s*)?(?:<!--.*?-->\s*)*<(?:!doctype\s+html|html|head|body)\b", re.I | re.S
+)
 _OFFICE_FOLDERS = {"word": "docx", "ppt": "pptx", "xl": "xlsx"}
 _OLE = b"\xd0\xcf\x11\xe0\xa1\xb1\x1a\xe1"
 _OLE_KINDS = (

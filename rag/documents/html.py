@@ -6,27 +6,32 @@ import re
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from rag.documents.events import Event, Source
+from rag.documents.events import Event, Remark, Source
 from rag.documents.text import decoded_text, one_page
 
 if TYPE_CHECKING:
     from lxml.etree import _Element
 
-_CHARSET = re.compile(rb"""(?:<meta[^>]*?charset|<\?xml[^>]*?encoding)\s*=\s*["']?\s*([\w.:-]+)""", re.I)
+_CHARSET = re.compile(
+    rb"""(?:<meta[^>]*?charset|<\?xml[^>]*?encoding)\s*=\s*["']?\s*([\w.:-]+)""", re.I
+)
 _HEAD_BYTES = 4096
-_NOISE = frozenset(
-    "script style template noscript nav head iframe object svg math canvas audio video select"
-    " button datalist dialog".split()
-)
-_BLOCKS = frozenset(
-    "address article aside blockquote body center dd details div dl dt fieldset figcaption figure"
-    " footer form h1 h2 h3 h4 h5 h6 header hr html li main ol p pre section summary table tbody"
-    " tfoot thead tr ul".split()
-)
+_NOISE = frozenset((
+    *("script", "style", "template", "noscript", "nav", "head", "iframe", "object", "svg", "math"),
+    *("canvas", "audio", "video", "select", "button", "datalist", "dialog"),
+))  # fmt: skip
+_BLOCKS = frozenset((
+    *("address", "article", "aside", "blockquote", "body", "center", "dd", "details", "div", "dl"),
+    *("dt", "fieldset", "figcaption", "figure", "footer", "form", "h1", "h2", "h3", "h4", "h5"),
+    *("h6", "header", "hr", "html", "li", "main", "ol", "p", "pre", "section", "summary", "table"),
+    *("tbody", "tfoot", "thead", "tr", "ul"),
+))  # fmt: skip
 _HEADINGS = {f"h{level}": "#" * level + " " for level in range(1, 7)}
 _CELLS = ("td", "th")
 _SPACES = re.compile(r"\s+")
-_AROUND_BREAK = re.compile(r" *\n *")
+# The parser stops without a word where it runs out of depth or memory; this shows that it did not.
+_END = "\ue0e4\ue0e5"
+_CUT = "Its end was not read: it is nested too deeply, or needs more memory than is allowed."
 _HIDDEN = re.compile(r"display\s*:\s*none|visibility\s*:\s*hidden", re.I)
 
 
@@ -39,13 +44,14 @@ def read_html(source: Source) -> Iterator[Event]:
 
     declared = _CHARSET.search(source.content[:_HEAD_BYTES])
     decoded = decoded_text(source, declared[1].decode("ascii", "ignore") if declared else "")
-    parser = etree.HTMLParser(encoding="utf-8", no_network=True, remove_comments=True, remove_pis=True)
-    parser.feed(decoded.text.encode("utf-8", "ignore") or b" ")
-    try:
-        root = parser.close()
-    except etree.XMLSyntaxError:
-        root = None
-    yield from one_page(decoded, "" if root is None else _text(root))
+    parser = etree.HTMLParser(
+        encoding="utf-8", no_network=True, remove_comments=True, remove_pis=True, huge_tree=True
+    )
+    parser.feed((decoded.text + _END).encode("utf-8", "ignore"))
+    root = parser.close()
+    if not any(_END in text for text in root.itertext()):
+        yield Remark(_CUT)
+    yield from one_page(decoded, _text(root).replace(_END, ""))
 
 
 def _text(root: _Element) -> str:
@@ -107,6 +113,7 @@ def _enter(page: _Blocks, element: _Element, tag: str, layout: set[_Element]) ->
         page.begin("- ", glued=True)
     elif tag in _BLOCKS or tag in _CELLS:
         page.begin(_HEADINGS.get(tag, ""))
+        page.apart = page.apart or tag == "table"
         page.verbatim += tag == "pre"
 
 
@@ -131,7 +138,8 @@ class _Blocks:
         self._line: list[str] = []
         self._prefix = ""
         self._glued = False
-        self._last_glued = False
+        # Whether the next block stays apart even from a glued one.
+        self.apart = True
 
     def add(self, text: str) -> None:
         """Append text to the block."""
@@ -154,12 +162,15 @@ class _Blocks:
     def _flush(self) -> bool:
         text = "".join(self._line)
         self._line = []
-        text = text.strip("\n") if self.verbatim else _AROUND_BREAK.sub("\n", text).strip()
+        if self.verbatim:
+            text = text.strip("\n")
+        else:
+            text = "\n".join(" ".join(line.split()) for line in text.split("\n")).strip()
         text = text.rstrip(" |") if self.in_row else text
         if text.strip():
-            gap = "\n" if self._glued and self._last_glued else "\n\n"
+            gap = "\n" if self._glued and not self.apart else "\n\n"
             self._parts += [gap, self._prefix, text]
-            self._last_glued = self._glued
+            self.apart = not self._glued
         return bool(text.strip())
 
     def text(self) -> str:

@@ -83,7 +83,9 @@ def _page(reader: PdfReader, index: int) -> PageText:
     except Exception:
         return PageText(number, "", f"page {number} is damaged")
     if unreadable_share(text) > _MOST_UNREADABLE:
-        return PageText(number, "", f"the font of page {number} does not say which letters it shows")
+        return PageText(
+            number, "", f"the font of page {number} does not say which letters it shows"
+        )
     text = repair_print(text.replace("\ufffd", ""))
     return PageText(number, text, images=not text.strip() and _shows_images(page))
 

@@ -93,16 +93,18 @@ def _open(pipe: IO[bytes] | None) -> IO[bytes]:
 
 
 @contextmanager
-def reading_child(
-    order: Mapping[str, object], content: bytes, most_bytes: int
-) -> Iterator[Child]:
+def reading_child(order: Mapping[str, object], content: bytes, most_bytes: int) -> Iterator[Child]:
     """A child that reads the content; it is gone when the block is left, however it is left.
 
     `most_bytes` bounds what it may write. Raises OSError where no process can be started.
     """
     environment = {key: os.environ[key] for key in _KEPT if key in os.environ}
     paths = [str(_ROOT), *filter(None, [environment.get("PYTHONPATH")])]
-    environment |= {"PYTHONPATH": os.pathsep.join(paths), "PYTHONUTF8": "1", "MALLOC_ARENA_MAX": "1"}
+    environment |= {
+        "PYTHONPATH": os.pathsep.join(paths),
+        "PYTHONUTF8": "1",
+        "MALLOC_ARENA_MAX": "1",
+    }
     process = subprocess.Popen(
         [sys.executable, "-P", "-m", "rag.documents.child"],
         stdin=subprocess.PIPE,

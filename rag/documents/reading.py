@@ -14,8 +14,17 @@ from collections.abc import Callable, Iterator
 
 from rag.documents import refusals
 from rag.documents.cleaning import clean
-from rag.documents.events import Detected, Event, Finished, PageText, Refused, Remark, Total
-from rag.documents.events import from_line
+from rag.documents.events import (
+    OUT_OF_MEMORY,
+    Detected,
+    Event,
+    Finished,
+    PageText,
+    Refused,
+    Remark,
+    Total,
+    from_line,
+)
 from rag.documents.formats import FORMATS
 from rag.documents.process import Child, reading_child
 from rag.documents.refusals import Refusal
@@ -94,7 +103,7 @@ class _Reading:
         self._failure: Refusal | None = None
 
     def run(self) -> None:
-        """Read to the end, or until nothing more can be had. Raises Refusal where that is nothing."""
+        """Read to the end, or as far as can be. Raises Refusal where that is nowhere."""
         for _ in range(1 + _MOST_RESTARTS):
             try:
                 self._attempt()
@@ -180,10 +189,10 @@ class _Reading:
         """Why the child is gone."""
         if child.overflowed:
             return refusals.too_much_text(self._name, self._limits.characters)
-        signalled = -child.exit_code()
-        if signalled == _CPU_SIGNAL:
+        code = child.exit_code()
+        if -code == _CPU_SIGNAL:
             return refusals.too_slow(self._name, self._limits.seconds)
-        if signalled == _KILL_SIGNAL:
+        if code == OUT_OF_MEMORY or -code == _KILL_SIGNAL:
             return refusals.too_hungry(self._name)
         return refusals.crashed(self._name)
 
@@ -204,10 +213,10 @@ class _Reading:
                 raise refusals.crashed(self._name)
 
     def _keep(self, page: PageText) -> None:
-        self._characters += len(page.text)
-        if self._characters > self._limits.characters:
+        if self._characters + len(page.text) > self._limits.characters:
             self._end = 0.0
             raise refusals.too_much_text(self._name, self._limits.characters)
+        self._characters += len(page.text)
         self._pages[page.number] = page
         if self._progress is not None:
             self._progress(len(self._pages), self._total)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
+from typing import Any
 
 from rag.documents import refusals
 from rag.documents.events import Event, PageText, Source, Total
@@ -13,7 +14,8 @@ def read_rtf(source: Source) -> Iterator[Event]:
     from striprtf.striprtf import rtf_to_text
 
     try:
-        text = rtf_to_text(source.content.decode("latin-1"), errors="ignore")
+        convert: Any = rtf_to_text
+        text: str = convert(source.content.decode("latin-1"), errors="ignore")
     except (ValueError, IndexError, KeyError, TypeError, LookupError) as error:
         raise refusals.broken(source.name, "an RTF document") from error
     yield Total(1)

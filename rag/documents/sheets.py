@@ -17,7 +17,7 @@ _TITLE = "a workbook (XLSX)"
 
 
 def read_sheets(source: Source) -> Iterator[Event]:
-    """One page a sheet, headed by its name; formulas appear as their last values. Raises Refusal."""
+    """One page a sheet, headed by its name; a formula is its last value. Raises Refusal."""
     check_entries(open_archive(source), source)
     # openpyxl loads numpy where it finds it and needs it only for writing.
     sys.modules.setdefault("numpy", None)  # type: ignore[arg-type]

@@ -51,19 +51,17 @@ def _heading_levels(styles: _Element) -> dict[str, int]:
     parents: dict[str, str] = {}
     for style in styles:
         identifier = _attribute(style, "styleId")
-        for child in style.iter():
-            name, value = local_name(child), _attribute(child, "val")
-            if name == "name":
-                if value.lower() == "title":
-                    own[identifier] = 1
-                elif match := re.fullmatch(r"heading ([1-6])", value.lower()):
-                    own[identifier] = int(match[1])
-            elif name == "basedOn":
-                parents[identifier] = value
-            elif name == "outlineLvl" and value in "012345" and value:
-                own.setdefault(identifier, int(value) + 1)
+        values = {local_name(child): _attribute(child, "val") for child in style.iter()}
+        parents[identifier] = values.get("basedOn", "")
+        name = values.get("name", "").lower()
+        if name == "title":
+            own[identifier] = 1
+        elif match := re.fullmatch(r"heading ([1-6])", name):
+            own[identifier] = int(match[1])
+        elif level := _outline(values.get("outlineLvl", "")):
+            own[identifier] = level
     levels = {}
-    for identifier in own.keys() | parents.keys():
+    for identifier in parents:
         ancestor, seen = identifier, set[str]()
         while ancestor not in own and ancestor in parents and ancestor not in seen:
             seen.add(ancestor)
@@ -73,10 +71,19 @@ def _heading_levels(styles: _Element) -> dict[str, int]:
     return levels
 
 
+def _outline(value: str) -> int:
+    """The heading level of an outline level, which counts from 0; 0 for running text."""
+    return int(value) + 1 if value in tuple("012345") else 0
+
+
 def _attribute(element: _Element, name: str) -> str:
     """The value of an attribute in whatever namespace; empty where there is none."""
     return next(
-        (str(value) for key, value in element.attrib.items() if str(key).rpartition("}")[2] == name),
+        (
+            str(value)
+            for key, value in element.attrib.items()
+            if str(key).rpartition("}")[2] == name
+        ),
         "",
     )
 
@@ -102,7 +109,9 @@ def _blocks(root: _Element, levels: dict[str, int]) -> Iterator[str]:
 def _is_box(element: _Element) -> bool:
     if local_name(element) != "txbxContent":
         return False
-    return not any(local_name(above) in ("Fallback", "txbxContent") for above in element.iterancestors())
+    return not any(
+        local_name(above) in ("Fallback", "txbxContent") for above in element.iterancestors()
+    )
 
 
 def _row(row: _Element) -> str:
@@ -133,8 +142,8 @@ def _paragraph(paragraph: _Element, levels: dict[str, int]) -> str:
             name, value = local_name(child), _attribute(child, "val")
             if name == "pStyle":
                 level = levels.get(value, 0)
-            elif name == "outlineLvl" and value in "012345" and value:
-                level = level or int(value) + 1
+            elif name == "outlineLvl":
+                level = level or _outline(value)
             elif name == "numPr":
                 listed = True
     if level:

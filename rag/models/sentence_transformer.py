@@ -80,9 +80,10 @@ def load_sentence_transformer(model: str, prompts: Mapping[str, str] | None = No
             "The embedder `sentence-transformers` needs a model.",
             "Name one in RAG_INDEX_MODEL: a folder, or a hub name like intfloat/e5-small-v2.",
         )
-    transformers.utils.logging.set_verbosity_error()
-    transformers.utils.logging.disable_progress_bar()
-    logging.getLogger("sentence_transformers").setLevel(logging.ERROR)
+    transformers.utils.logging.set_verbosity_error()  # type: ignore[no-untyped-call]
+    transformers.utils.logging.disable_progress_bar()  # type: ignore[no-untyped-call]
+    for library in ("sentence_transformers", "huggingface_hub"):
+        logging.getLogger(library).setLevel(logging.ERROR)
     torch.set_num_threads(min(torch.get_num_threads(), available_cores()))
     folder = Path(model).expanduser()
     if folder.is_dir():
@@ -114,14 +115,8 @@ def _embedder(name: str, model: SentenceTransformer) -> TextEmbedder:
 
 
 def _prompt(model: SentenceTransformer, *names: str) -> str:
-    return next(
-        (
-            prompt
-            for name in (*names, model.default_prompt_name)
-            if (prompt := model.prompts.get(name))
-        ),
-        "",
-    )
+    names = (*names, model.default_prompt_name or "")
+    return next((prompt for name in names if (prompt := model.prompts.get(name))), "")
 
 
 def _load(
@@ -136,34 +131,47 @@ def _load(
         )
     # The loader runs code of several libraries and documents no exceptions of its own.
     except Exception as error:
+        reason = (str(error).splitlines() or [type(error).__name__])[0]
         raise BackendError(
-            f"The model {model} cannot be loaded: {str(error).splitlines()[0] if str(error) else type(error).__name__}.",
+            f"The model {model} cannot be loaded: {reason.rstrip('.')}.",
             "Download it again, or choose another model.",
         ) from error
 
 
 def _is_cached(model: str) -> bool:
-    """Whether the hub's cache holds the model; False where it has to be downloaded."""
-    for local in (True, False):
-        try:
-            huggingface_hub.hf_hub_download(model, MODULES, local_files_only=local)
-        except LocalEntryNotFoundError as error:
-            if local:
-                continue
-            raise MissingDependency(
-                f"The model {model} is not on this machine, and the model hub cannot be reached.",
-                "Connect once, or name a folder with the model in RAG_INDEX_MODEL.",
-            ) from error
-        except EntryNotFoundError as error:
-            raise _says_no_pooling(model) from error
-        except (RepositoryNotFoundError, HFValidationError) as error:
-            raise SettingsError(
-                f"There is no folder and no hub model {model!r}.",
-                "Correct RAG_INDEX_MODEL or `model` in the settings file.",
-            ) from error
-        else:
-            return local
-    return False
+    """Whether the hub's cache holds the model; False where the hub has it."""
+    try:
+        huggingface_hub.hf_hub_download(model, MODULES, local_files_only=True)
+    except HFValidationError as error:
+        raise _is_unknown(model) from error
+    except LocalEntryNotFoundError:
+        # Asking for the file itself would wait half a minute for a hub that cannot be reached.
+        _ask_hub(model)
+        return False
+    return True
+
+
+def _ask_hub(model: str) -> None:
+    url = huggingface_hub.hf_hub_url(model, MODULES)
+    try:
+        huggingface_hub.get_hf_file_metadata(url)
+    except EntryNotFoundError as error:
+        raise _says_no_pooling(model) from error
+    except RepositoryNotFoundError as error:
+        raise _is_unknown(model) from error
+    # The hub's client lets through what its HTTP library raises.
+    except Exception as error:
+        raise MissingDependency(
+            f"The model {model} is not on this machine, and the model hub cannot be reached.",
+            "Connect once, or name a folder with the model in RAG_INDEX_MODEL.",
+        ) from error
+
+
+def _is_unknown(model: str) -> SettingsError:
+    return SettingsError(
+        f"There is no folder and no hub model {model!r}.",
+        "Correct RAG_INDEX_MODEL or `model` in the settings file.",
+    )
 
 
 def _says_no_pooling(model: str) -> SettingsError:

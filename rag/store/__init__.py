@@ -11,6 +11,5 @@ The chunks of a document come in one commit, and that commit makes the document 
 """
 
 from rag.store.library import Store
-from rag.store.tables import ChunkVectors
 
-__all__ = ["ChunkVectors", "Store"]
+__all__ = ["Store"]

@@ -17,7 +17,7 @@ VECTOR_INDEX_FROM = 50_000
 REFINE_FACTOR = 4
 
 # Rows outside the index that a question may scan, besides a fiftieth of the table.
-_LOOSE_ROWS = 256
+_LOOSE_ROWS = 512
 
 # A query may still read the version it began with; none lasts longer than this.
 _OLD_VERSION = timedelta(minutes=15)

@@ -16,6 +16,7 @@ from lancedb.expr import col, lit
 
 from rag.errors import LibraryError
 from rag.store import recall
+from rag.store.catalogue import Catalogue
 from rag.store.failures import plain_words
 from rag.store.healing import finish_removals, remove_strays, settle_interrupted
 from rag.store.indexes import ensure_indexes, fold_in, merge_fragments
@@ -23,7 +24,6 @@ from rag.store.locking import LibraryLock
 from rag.store.tables import (
     CHUNK_COLUMNS,
     CHUNKS,
-    DOCUMENT_COLUMNS,
     DOCUMENTS,
     DOCUMENTS_SCHEMA,
     ORIGINALS,
@@ -31,12 +31,10 @@ from rag.store.tables import (
     PAGE_COLUMNS,
     PAGES,
     PAGES_SCHEMA,
-    ChunkVectors,
     Tables,
     chunk_record,
     chunk_rows,
     chunks_schema,
-    document_records,
     document_rows,
     in_place_of,
     matching,
@@ -45,7 +43,7 @@ from rag.store.tables import (
     page_rows,
     upsert,
 )
-from rag.types import Chunk, Document, DocumentRecord, Page, Vector
+from rag.types import Chunk, ChunkVectors, Document, DocumentRecord, Page, Vector
 
 _REMOVAL_WAIT_SECONDS = 2.0
 
@@ -82,6 +80,7 @@ class Store:
     def __init__(self, uri: str, tables: Tables, lock: LibraryLock) -> None:
         self.uri = uri
         self._tables = tables
+        self._catalogue = Catalogue(tables.documents)
         self._lock = lock
 
     @classmethod
@@ -111,23 +110,21 @@ class Store:
     @_in_plain_words(DOCUMENTS)
     def documents(self) -> list[DocumentRecord]:
         """All documents, the newest first."""
-        records = document_records(matching(self._tables.documents, DOCUMENT_COLUMNS))
+        records = self._catalogue.records().values()
         return sorted(records, key=lambda record: (record.added_at, record.id), reverse=True)
 
     @_in_plain_words(DOCUMENTS)
     def document(self, document_id: str) -> DocumentRecord | None:
         """The document with that id, or None."""
-        where = col("id") == lit(document_id)
-        found = document_records(matching(self._tables.documents, DOCUMENT_COLUMNS, where))
-        return found[0] if found else None
+        return self._catalogue.records().get(document_id)
 
     @_in_plain_words(DOCUMENTS)
     def names(self, ids: Collection[str]) -> dict[str, str]:
         """Names of the documents with these ids; an unknown id is left out."""
-        if not ids:
-            return {}
-        found = matching(self._tables.documents, ["id", "name"], col("id").isin(ids))
-        return {row["id"]: row["name"] for row in found.to_pylist()}
+        records = self._catalogue.records()
+        return {
+            document_id: records[document_id].name for document_id in ids if document_id in records
+        }
 
     @_in_plain_words(DOCUMENTS)
     def put_document(self, record: DocumentRecord) -> None:
@@ -213,17 +210,17 @@ class Store:
     @_in_plain_words("chunks")
     def search_dense(self, vector: Vector, depth: int) -> list[tuple[Chunk, float]]:
         """The chunks nearest to a vector [dimensions] with their cosine similarity, best first."""
-        return recall.search_dense(self._tables, vector, depth)
+        return self._searchable(recall.search_dense(self._tables.chunks, vector, depth))
 
     @_in_plain_words("chunks")
     def search_lexical(self, text: str, depth: int) -> list[tuple[Chunk, float]]:
         """The chunks with any word of the text and their BM25 score, best first."""
-        return recall.search_lexical(self._tables, text, depth)
+        return self._searchable(recall.search_lexical(self._tables.chunks, text, depth))
 
     @_in_plain_words("chunks")
     def vectors(self, chunk_ids: Sequence[str]) -> dict[str, tuple[Vector, bytes]]:
         """Dense vector [dimensions] and token codes of these chunks, without unknown ids."""
-        return recall.vectors(self._tables, chunk_ids)
+        return recall.vectors(self._tables.chunks, chunk_ids)
 
     # --- upkeep ----------------------------------------------------------------------------
 
@@ -236,10 +233,13 @@ class Store:
         with self._lock.ingest(wait=0) as locked:
             if locked:
                 fold_in(self._tables.chunks)
-                for table in (self._tables.documents, self._tables.pages, self._tables.chunks):
-                    merge_fragments(table, self._disk_bytes(table.name + ".lance"), fragments=64)
-                originals = self._tables.originals
-                merge_fragments(originals, self._disk_bytes(originals.name + ".lance"))
+                for table, fragments in (
+                    (self._tables.documents, 16),
+                    (self._tables.pages, 64),
+                    (self._tables.chunks, 64),
+                    (self._tables.originals, None),
+                ):
+                    merge_fragments(table, self._disk_bytes(f"{table.name}.lance"), fragments)
 
     @contextmanager
     def ingest_lock(self) -> Iterator[None]:
@@ -263,6 +263,13 @@ class Store:
     def size_bytes(self) -> int:
         """Bytes on disk, older versions included; 0 for a remote library."""
         return self._disk_bytes()
+
+    def _searchable(self, scored: list[tuple[Chunk, float]]) -> list[tuple[Chunk, float]]:
+        """Without the chunks of documents that failed, are being removed or have no row."""
+        hidden = {"removing", "failed"}
+        records = self._catalogue.records()
+        shown = {record.id for record in records.values() if record.status not in hidden}
+        return [pair for pair in scored if pair[0].document_id in shown]
 
     def _disk_bytes(self, name: str = "") -> int:
         folder = local_folder(self.uri)

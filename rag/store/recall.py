@@ -3,70 +3,57 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from typing import Any
 
 import numpy as np
 import pyarrow as pa
 from lancedb.expr import col
 
 from rag.store.indexes import REFINE_FACTOR
-from rag.store.tables import CHUNK_COLUMNS, Tables, chunk_record, matching
+from rag.store.tables import CHUNK_COLUMNS, chunk_record, matching
 from rag.types import Chunk, Vector
-
-_HIDDEN = frozenset({"removing", "failed"})
 
 Scored = list[tuple[Chunk, float]]
 
 
-def search_dense(tables: Tables, vector: Vector, depth: int) -> Scored:
+def search_dense(table: Any, vector: Vector, depth: int) -> Scored:
     """The nearest chunks with their cosine similarity."""
     found = (
-        tables.chunks.search(vector, vector_column_name="vector")
+        table.search(vector, vector_column_name="vector")
         .distance_type("cosine")
         .refine_factor(REFINE_FACTOR)
         .select([*CHUNK_COLUMNS, "_distance"])
         .limit(depth)
         .to_arrow()
     )
-    return _searchable(tables, found, [1 - distance for distance in found["_distance"].to_pylist()])
+    return _best_first(found, [1 - distance for distance in found["_distance"].to_pylist()])
 
 
-def search_lexical(tables: Tables, text: str, depth: int) -> Scored:
+def search_lexical(table: Any, text: str, depth: int) -> Scored:
     """The chunks with any word of the text and their BM25 score."""
     if not text.strip():
         return []
     found = (
-        tables.chunks.search(text, query_type="fts", fts_columns="search_text")
+        table.search(text, query_type="fts", fts_columns="search_text")
         .select([*CHUNK_COLUMNS, "_score"])
         .limit(depth)
         .to_arrow()
     )
-    return _searchable(tables, found, found["_score"].to_pylist())
+    return _best_first(found, found["_score"].to_pylist())
 
 
-def vectors(tables: Tables, chunk_ids: Sequence[str]) -> dict[str, tuple[Vector, bytes]]:
+def vectors(table: Any, chunk_ids: Sequence[str]) -> dict[str, tuple[Vector, bytes]]:
     """Dense vector and token codes by chunk id."""
     if not chunk_ids:
         return {}
-    found = matching(tables.chunks, ["id", "vector", "token_codes"], col("id").isin(chunk_ids))
+    found = matching(table, ["id", "vector", "token_codes"], col("id").isin(chunk_ids))
     dense = np.asarray(found["vector"].combine_chunks().flatten(), dtype=np.float32)
     rows = dense.reshape(found.num_rows, -1) if found.num_rows else dense
     pairs = zip(rows, found["token_codes"].to_pylist(), strict=True)
     return dict(zip(found["id"].to_pylist(), pairs, strict=True))
 
 
-def _searchable(tables: Tables, found: pa.Table, scores: list[float]) -> Scored:
-    """Best first, without chunks of documents that failed, are being removed or have no row.
-
-    Equal scores come in the order of the chunks' ids.
-    """
-    ids = found["document_id"].unique().to_pylist()
-    if not ids:
-        return []
-    documents = matching(tables.documents, ["id", "status"], col("id").isin(ids)).to_pylist()
-    shown = {row["id"] for row in documents if row["status"] not in _HIDDEN}
-    scored = [
-        (chunk_record(row), score)
-        for row, score in zip(found.to_pylist(), scores, strict=True)
-        if row["document_id"] in shown
-    ]
+def _best_first(found: pa.Table, scores: list[float]) -> Scored:
+    """Highest score first; equal scores in the order of the chunks' ids."""
+    scored = zip(map(chunk_record, found.to_pylist()), scores, strict=True)
     return sorted(scored, key=lambda pair: (-pair[1], pair[0].id))

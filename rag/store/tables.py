@@ -14,7 +14,7 @@ import numpy as np
 import pyarrow as pa
 from lancedb.expr import col, lit
 
-from rag.types import Chunk, Document, DocumentRecord, Page, Vector
+from rag.types import Chunk, ChunkVectors, Document, DocumentRecord, Page
 
 DOCUMENTS = "documents"
 ORIGINALS = "originals"
@@ -35,14 +35,6 @@ DOCUMENT_COLUMNS = (
 )
 PAGE_COLUMNS = ("number", "text", "problem")
 CHUNK_COLUMNS = ("id", "document_id", "position", "page", "start", "end", "text", "heading")
-
-
-@dataclass(frozen=True, slots=True)
-class ChunkVectors:
-    """The vectors of n chunks: `dense` is [n, dimensions], `token_codes` has one value a chunk."""
-
-    dense: Vector
-    token_codes: tuple[bytes, ...]
 
 
 @dataclass(frozen=True, slots=True)
