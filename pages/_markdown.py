@@ -58,12 +58,10 @@ def safe(text: str, citation: CitationLink | None = None) -> str:
     Images become their description, links their text and host, HTML its own source.
     Citations `[number]` become what `citation` makes of them, else they stay text.
     """
-    parser = MarkdownIt("commonmark", {"html": False}, renderer_cls=MDRenderer)
-    parser.enable("table").disable("reference")
-    parser.options["parser_extension"] = [_Inert]
+    parser = MarkdownIt("commonmark", {"html": False}).enable("table").disable("reference")
+    options = {**parser.options, "parser_extension": [_Inert]}
     env: dict[str, Any] = {"citation": citation}
-    rendered: str = parser.render(text, env)
-    return rendered.strip()
+    return MDRenderer().render(parser.parse(text, env), options, env).strip()
 
 
 def _gap(neighbour: str) -> str:
@@ -75,7 +73,9 @@ def _text(node: RenderTreeNode, context: RenderContext) -> str:
     content = str(node.content)
     parts = []
     position = 0
-    for match in _CITATION.finditer(content) if citation else ():
+    for match in _CITATION.finditer(content):
+        if citation is None:
+            break
         parts += [_kept_blanks(content[position : match.start()]), citation(int(match[1]))]
         position = match.end()
     return "".join([*parts, _kept_blanks(content[position:])])

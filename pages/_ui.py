@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
 
 import streamlit as st
@@ -34,10 +35,28 @@ def library() -> Store:
     return pipelines.open_library(load_settings())
 
 
-@st.cache_resource(show_spinner="Loading the models …")
+@st.cache_resource(show_spinner=False)
+def _loading() -> Future[Pipeline]:
+    """The pipeline, loaded once for all sessions, in the background."""
+    return ThreadPoolExecutor(max_workers=1).submit(
+        lambda: pipelines.open_pipeline(load_settings())
+    )
+
+
 def pipeline() -> Pipeline:
-    """The pipeline, its models loaded once for all sessions."""
-    return pipelines.open_pipeline(load_settings())
+    """The pipeline, waited for where it is still being loaded.
+
+    A failure is raised, and forgotten, so that the next call tries again.
+    """
+    loading = _loading()
+    try:
+        if loading.done():
+            return loading.result()
+        with st.spinner("Loading the models …"):
+            return loading.result()
+    except RAGError:
+        _loading.clear()
+        raise
 
 
 @contextmanager
@@ -62,7 +81,8 @@ def show_notice(notice: Notice) -> None:
 
 
 def sidebar(records: Sequence[DocumentRecord]) -> None:
-    """What the library holds, and what answers from it."""
+    """What the library holds, and what answers from it; models begin to load meanwhile."""
+    _loading()
     ready = [record for record in records if record.status == "ready"]
     chunks = sum(record.chunks for record in ready)
     settings = load_settings()

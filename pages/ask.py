@@ -39,26 +39,29 @@ def page() -> None:
     with ui.errors_shown():
         records = ui.library().documents()
     ui.sidebar(records)
-    if not history:
+    question = asked()
+    if not history and not question:
         welcome(empty=not any(record.status == "ready" for record in records))
     for number, exchange in enumerate(history, start=1):
         show_exchange(number, exchange)
     ui.show_job()
+    if question:
+        with ui.errors_shown():
+            ask(question, history)
+
+
+def asked() -> str:
+    """What the person asks now; files that were dropped beside it start being added."""
     prompt = st.chat_input(
         "Ask about your documents, or drop files here",
         accept_file="multiple",
         file_type=[suffix.removeprefix(".") for suffix in SUFFIXES],
     )
-    question = st.session_state.pop("example", None)
-    if prompt is not None:
-        if prompt.files:
-            ui.add_files(ui.uploaded(prompt.files))
-        question = prompt.text
-    if question:
-        with ui.errors_shown():
-            ask(question, history)
-    if prompt is not None and prompt.files:
-        st.rerun()
+    if prompt is None:
+        return str(st.session_state.pop("example", ""))
+    if prompt.files:
+        ui.add_files(ui.uploaded(prompt.files))
+    return str(prompt.text)
 
 
 def welcome(*, empty: bool) -> None:

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-import pandas as pd
 import streamlit as st
 
 from pages import _ui as ui
@@ -50,16 +49,14 @@ def upload() -> None:
 
 def table(records: Sequence[DocumentRecord]) -> DocumentRecord | None:
     """All documents; the one whose row is chosen."""
-    rows = pd.DataFrame(
-        {
-            "Name": [record.name for record in records],
-            "Status": [_STATUS.get(record.status, record.status) for record in records],
-            "Pages": [pages_read(record) for record in records],
-            "Chunks": [record.chunks for record in records],
-            "Size": [f"{record.size / 1000:,.0f} kB" for record in records],
-            "Added": [record.added_at for record in records],
-        }
-    )
+    rows = {
+        "Name": [record.name for record in records],
+        "Status": [_STATUS.get(record.status, record.status) for record in records],
+        "Pages": [pages_read(record) for record in records],
+        "Chunks": [record.chunks for record in records],
+        "Size": [f"{record.size / 1000:,.0f} kB" for record in records],
+        "Added": [record.added_at for record in records],
+    }
     choice = st.dataframe(
         rows,
         hide_index=True,

@@ -78,16 +78,19 @@ def add(ctx: click.Context, paths: tuple[Path, ...], as_json: bool) -> None:
         raise UnreadableFile(
             "There is no readable file in that folder.", f"Readable are: {', '.join(SUFFIXES)}."
         )
-    failed = False
+    results = []
     with _progress_line() as show:
         for event in _pipeline(ctx).add([File.at(path) for path in found]):
             if not isinstance(event, AddResult):
                 show(event)
                 continue
-            failed = failed or event.outcome == "failed"
+            results.append(event)
             show(None)
-            click.echo(_json(result_view(event)) if as_json else str(event))
-    ctx.exit(1 if failed else 0)
+            if not as_json:
+                click.echo(_printable(str(event)))
+    if as_json:
+        click.echo(_json([result_view(result) for result in results]))
+    ctx.exit(1 if any(result.outcome == "failed" for result in results) else 0)
 
 
 @main.command()

@@ -1,8 +1,8 @@
 """Fits the default reranker's logistic model, and measures what it gains.
 
-    python scripts/fit_reranker.py FOLDER
+    RAG_HOME=LIBRARY python scripts/fit_reranker.py FOLDER
 
-FOLDER holds retrieval sets of the layout corpus.jsonl, queries.jsonl, qrels.tsv. Of the set
+LIBRARY keeps the index of the set, so that a second run is quick. FOLDER holds retrieval sets of the layout corpus.jsonl, queries.jsonl, qrels.tsv. Of the set
 `mixed` every second question fits the model and the others measure it, so no figure comes from a
 question that was fitted. Writes the coefficients with date, data and figures, and the mean token
 vector, into `rag/models/data/`.
@@ -13,7 +13,6 @@ from __future__ import annotations
 import hashlib
 import json
 import sys
-import tempfile
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
@@ -29,10 +28,12 @@ from rag.chunking import chunk_document
 from rag.ingest import File, Ingest
 from rag.models.rerankers import COEFFICIENTS, features
 from rag.pipeline import Pipeline, open_pipeline
+from rag.retrieval import passages
 from rag.settings import QuerySettings, Settings, load_settings
 from rag.types import AddResult, Document, Page, Vector
 
 DATA = Path(__file__).resolve().parents[1] / "rag" / "models" / "data"
+CENTRE = "bundled_token_centre.npy"
 DEPTH = 50
 FEATURES = ["maxsim", "dense", "ln(1 + bm25)"]
 
@@ -85,8 +86,9 @@ def judged(folder: Path, pipeline: Pipeline) -> Iterator[Judged]:
         gold[question_id].add(corpus_id)
     for query in rows(folder / "queries.jsonl"):
         found = pipeline.retrieve(query["text"])
-        ids = [corpus[candidate.chunk.page]["id"] for candidate in found.trace.candidates[:DEPTH]]
-        evidence = [found.evidence[c.chunk.id] for c in found.trace.candidates[:DEPTH]]
+        candidates = found.trace.candidates[:DEPTH]
+        ids = [corpus[candidate.chunk.page]["id"] for candidate in candidates]
+        evidence = passages(pipeline.store, candidates, found.question, pipeline.codec.decode)
         digest = hashlib.sha256(query["id"].encode()).digest()[0]
         yield Judged(
             language=query["lang"],
@@ -147,19 +149,17 @@ def measure_centre(corpus: Sequence[dict[str, Any]], settings: Settings) -> None
     embedder = make_embedder(settings.index, settings.cache)
     tokens = embedder.encode_documents([entry["text"] for entry in corpus[::8]]).tokens or ()
     centre = np.concatenate(tokens).mean(axis=0).astype(np.float32)
-    np.save(DATA / "bundled_token_centre.npy", centre)
+    np.save(DATA / CENTRE, centre)
 
 
 def main(folder: Path) -> None:
     """Measure the centre, fit on half of the questions, report on the other half, write."""
     corpus = rows(folder / "mixed" / "corpus.jsonl")
-    with tempfile.TemporaryDirectory() as home:
-        base = load_settings(Path(home), environment={})
-        if not (DATA / "bundled_token_centre.npy").exists():
-            measure_centre(corpus, base)
-        query = QuerySettings(reranker="none", passages=20, rerank_depth=DEPTH)
-        pipeline = open_pipeline(base.model_copy(update={"query": query}))
-        questions = list(judged(folder / "mixed", pipeline))
+    base = load_settings()
+    if not (DATA / CENTRE).exists():
+        measure_centre(corpus, base)
+    pipeline = open_pipeline(base.model_copy(update={"query": QuerySettings(reranker="none")}))
+    questions = list(judged(folder / "mixed", pipeline))
     fit = [question for question in questions if question.fitted and question.gold.any()]
     held = [question for question in questions if not question.fitted]
     model = LogisticRegression(C=100.0, max_iter=1000)

@@ -371,17 +371,24 @@ def test_the_child_gets_no_secrets(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 def test_the_child_ends_with_its_parent() -> None:
+    """Also when the parent is killed while the child is busy."""
     code = (
-        "import os, signal, sys\n"
-        "from rag.documents.process import reading_child\n"
-        "order = dict(size=10**6, name='a.txt')\n"
-        "with reading_child(order, b'', 1000) as child:\n"
-        "    print(child._process.pid, flush=True)\n"
+        "import os, signal\n"
+        "from rag.documents import read_document\n"
+        "from rag.settings import ReadingLimits\n"
+        "from tests.test_documents import children\n"
+        "from tests.test_hostile_documents import GOOD, SLOW, pdf_with_pages\n"
+        "def die(done, total):\n"
+        "    print(*children(), flush=True)\n"
         "    os.kill(os.getpid(), signal.SIGKILL)\n"
+        "content = pdf_with_pages(0, 1, streams=[GOOD, SLOW])\n"
+        "read_document(content, 'a.pdf', ReadingLimits(), die)\n"
     )
+    children()
     done = subprocess.run(
         [sys.executable, "-c", code], capture_output=True, text=True, cwd=Path(__file__).parents[1]
     )
+    assert done.stdout.strip().isdecimal(), done.stderr
     gone = threading.Event()
     for _ in range(100):
         if not Path(f"/proc/{done.stdout.strip()}").exists():

@@ -16,8 +16,8 @@ if TYPE_CHECKING:
     from pypdf import PdfReader
 
 _TITLE = "a PDF"
-# Content streams of real pages stay far below; a stream that unpacks to more is a bomb.
-_STREAM_BYTES = 20_000_000
+# Real pages stay far below; what a smaller bomb costs is bounded by the time for a page.
+_STREAM_BYTES = 50_000_000
 # Without a pointer to its table of objects pypdf gives up; with a wrong one it rebuilds the table.
 _TRAILER = b"\nstartxref\n0\n%%EOF\n"
 _INLINE_IMAGE = re.compile(rb"\bBI\b.{1,2000}?\bID\b", re.S)

@@ -117,14 +117,14 @@ class Bert:
         states = self._norm(functional.embedding(tokens, self._words).add_(places))
         for layer in self._layers:
             states = layer(states, lengths, self._heads)
-        return torch.split(states, lengths)  # type: ignore[no-untyped-call]
+        return tuple(torch.split_with_sizes(states, lengths))
 
 
 def _attention(projected: Tensor, lengths: Sequence[int], heads: int) -> Tensor:
     """Attention within each text; `projected` is [all tokens, query + key + value]."""
     runs = [(length, len(list(texts))) for length, texts in groupby(lengths)]
     sizes = [length * texts for length, texts in runs]
-    parts = torch.split(projected, sizes)  # type: ignore[no-untyped-call]
+    parts = torch.split_with_sizes(projected, sizes)
     attended = []
     for (length, texts), part in zip(runs, parts, strict=True):
         shaped = part.view(texts, length, 3, heads, -1)

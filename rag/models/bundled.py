@@ -198,8 +198,9 @@ class _Reader:
 
 def _read_shape(reader: _Reader) -> _Shape:
     reader.values("4sI")
-    *sizes, epsilon, _ = reader.values("7ifi")
-    return _Shape(*sizes, epsilon=float(np.float64(f"{epsilon:.6g}")))
+    shape = _Shape(*reader.values("7if"))
+    reader.values("i")
+    return shape
 
 
 def _read_pieces(reader: _Reader) -> _Pieces:
@@ -298,7 +299,11 @@ def _settings_files(shape: _Shape, pieces: _Pieces) -> Mapping[str, Any]:
                 [("", "Transformer"), ("1_Pooling", "Pooling"), ("2_Normalize", "Normalize")]
             )
         ],
-        "sentence_bert_config.json": {"max_seq_length": shape.positions, "do_lower_case": False},
+        "sentence_bert_config.json": {
+            "max_seq_length": shape.positions,
+            "do_lower_case": False,
+            "model_args": {"add_pooling_layer": False},
+        },
         "1_Pooling/config.json": {
             "word_embedding_dimension": shape.hidden,
             "pooling_mode_mean_tokens": True,

@@ -16,6 +16,7 @@ _HAS_LEAF = 1 << 8
 _IS_VALUE = 1 << 31
 _OFFSET_SHIFT = 10
 _BYTES = 256
+_BLOCKS_TRIED = 4
 
 
 def precompiled_charsmap(replacements: Mapping[str, str]) -> str:
@@ -43,6 +44,8 @@ def _double_array(trie: dict[int, Any]) -> list[int]:
     waiting = [(0, trie)]
     while waiting:
         position, node = waiting.pop()
+        # Older blocks are nearly full; looking there again and again takes most of the time.
+        first_free = max(first_free, len(units) - _BLOCKS_TRIED * _BYTES)
         while first_free in taken:
             first_free += 1
         labels = sorted(node)
