@@ -8,12 +8,14 @@ icons, emoji short codes, formulas and arrows.
 from __future__ import annotations
 
 import re
-from collections.abc import Callable, Mapping
+from collections.abc import Callable, Mapping, Sequence
 from typing import Any
 from urllib.parse import urlsplit
 
 from markdown_it import MarkdownIt
 from mdformat.renderer import MDRenderer, RenderContext, RenderTreeNode
+
+Span = tuple[int, int]
 
 WORD_JOINER = "\u2060"
 
@@ -31,6 +33,9 @@ _TRIGGERS = re.compile(
     r"|(?<=[<>~=-])(?=[->=])",
     re.IGNORECASE,
 )
+# A heading line, or a run of other lines up to a blank line or the next heading.
+_BLOCK = re.compile(r"^#{1,6} .*$|\S(?:(?!\n[ \t]*\n|\n#{1,6} )[\s\S])*", re.MULTILINE)
+_HEADING = re.compile(r"#{1,6} +(.*)")
 _CITATION = re.compile(r"\[(\d+)\]")
 
 
@@ -41,14 +46,25 @@ def plain(text: str) -> str:
     return _PUNCTUATION.sub(r"\\\1", joined)
 
 
-def highlighted(text: str, start: int, end: int) -> str:
-    """Markdown that shows the text on one line with `text[start:end]` marked."""
-    marked = plain(text[start:end])
-    if not marked:
-        return plain(text)
-    before = plain(text[:start]) + _gap(text[:start][-1:])
-    after = _gap(text[end:][:1]) + plain(text[end:])
-    return f"{before}:yellow-background[{marked}]{after}"
+def passage(text: str, marked: Sequence[Span] = ()) -> str:
+    """Markdown that shows a passage paragraph by paragraph, the spans `marked` highlighted.
+
+    A Markdown heading is shown in bold, without its number signs.
+    """
+    shown = []
+    for block in _BLOCK.finditer(text):
+        start, end = block.span()
+        if heading := _HEADING.match(block.group()):
+            shown.append(f"**{plain(heading[1])}**")
+            continue
+        parts = []
+        for first, last in sorted(marked):
+            first, last = max(first, start), min(last, end)
+            if first < last and text[first:last].strip():
+                parts += [_kept_blanks(text[start:first]), _highlight(text[first:last])]
+                start = last
+        shown.append("".join([*parts, _kept_blanks(text[start:end])]))
+    return "\n\n".join(shown)
 
 
 def safe(text: str, citation: CitationLink | None = None) -> str:
@@ -62,6 +78,10 @@ def safe(text: str, citation: CitationLink | None = None) -> str:
     options = {**parser.options, "parser_extension": [_Inert]}
     env: dict[str, Any] = {"citation": citation}
     return MDRenderer().render(parser.parse(text, env), options, env).strip()
+
+
+def _highlight(text: str) -> str:
+    return f"{_gap(text[:1])}:yellow-background[{plain(text)}]{_gap(text[-1:])}"
 
 
 def _gap(neighbour: str) -> str:

@@ -8,7 +8,7 @@ from dataclasses import dataclass
 import streamlit as st
 
 from pages import _ui as ui
-from pages._markdown import highlighted, plain, safe
+from pages._markdown import passage, plain, safe
 from rag.documents import SUFFIXES
 from rag.types import NOTHING_RELEVANT, Answer, Candidate, Citation, Turn
 
@@ -171,18 +171,20 @@ def show_source(
 ) -> None:
     """One passage: where it stands, what it says, and what every stage thought of it."""
     with st.container(border=True):
-        title, badges = st.columns([5, 2], vertical_alignment="center")
-        title.subheader(
-            f"[{position}] {plain(candidate.location)}", anchor=anchor(number, position)
-        )
-        badges.markdown(badge_line(candidate))
+        with st.container(horizontal=True, horizontal_alignment="distribute"):
+            st.subheader(
+                f"[{position}] {plain(candidate.location)}",
+                anchor=anchor(number, position),
+                width="content",
+            )
+            st.markdown(badge_line(candidate), width="content")
         if candidate.chunk.heading:
             st.caption(plain(candidate.chunk.heading))
-        best = max(citations, key=lambda citation: citation.support, default=None)
-        start, end = (best.start, best.end) if best else (0, 0)
-        st.markdown(highlighted(candidate.chunk.text, start, end))
-        support = f" · support {best.support:.2f}" if best else ""
-        st.caption(plain(candidate.evidence + support))
+        spans = [(citation.start, citation.end) for citation in citations]
+        st.markdown(passage(candidate.chunk.text, spans))
+        support = max((citation.support for citation in citations), default=None)
+        told = "" if support is None else f" · support {support:.2f}"
+        st.caption(plain(candidate.evidence + told))
 
 
 def badge_line(candidate: Candidate) -> str:

@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import streamlit as st
 
 from pages import _ui as ui
-from pages._markdown import plain
+from pages._markdown import passage, plain
 from rag.documents import SUFFIXES
 from rag.types import Chunk, DocumentRecord
 
@@ -100,7 +100,7 @@ def show_chunk(chunk: Chunk) -> None:
     with st.container(border=True):
         place = f"#{chunk.position + 1} · p. {chunk.page} · {chunk.start}-{chunk.end}"
         st.caption(plain(f"{place} · {chunk.heading}" if chunk.heading else place))
-        st.markdown(plain(chunk.text))
+        st.markdown(passage(chunk.text))
 
 
 @st.dialog("Remove this document?")

@@ -2,8 +2,9 @@
 
     RAG_HOME=LIBRARY python scripts/fit_reranker.py FOLDER
 
-LIBRARY keeps the index of the set, so that a second run is quick. FOLDER holds retrieval sets of the layout corpus.jsonl, queries.jsonl, qrels.tsv. Of the set
-`mixed` every second question fits the model and the others measure it, so no figure comes from a
+LIBRARY keeps the index of the set, so that a second run is quick. FOLDER holds retrieval sets of
+the layout corpus.jsonl, queries.jsonl, qrels.tsv. Of the set `mixed` every second question fits
+the model and the others measure it, so no figure comes from a
 question that was fitted. Writes the coefficients with date, data and figures, and the mean token
 vector, into `rag/models/data/`.
 """

@@ -3,26 +3,30 @@
 import numpy as np
 import pytest
 
-from rag.late_interaction import maxsim, span_maxsims
+from rag.late_interaction import maxsims, span_maxsims
 from rag.support import best_sentence
 
 X, Y, Z = np.eye(3, dtype=np.float32)
 
 
+NOTHING = np.zeros((0, 3), dtype=np.float32)
+
+
 def test_maxsim_is_the_mean_of_the_best_cosines() -> None:
     diagonal = (X + Y) / np.sqrt(2)
-    assert maxsim(np.array([X, Y]), np.array([X, diagonal])) == pytest.approx((1 + 0.5**0.5) / 2)
+    scores = maxsims(np.array([X, Y]), [np.array([X, diagonal]), np.array([Z])])
+    assert scores.tolist() == pytest.approx([(1 + 0.5**0.5) / 2, 0])
 
 
 def test_maxsim_ignores_the_order_of_the_passage() -> None:
-    question, passage = np.array([X, Y]), np.array([Z, X, Y])
-    assert maxsim(question, passage) == maxsim(question, passage[::-1]) == pytest.approx(1)
+    passage = np.array([Z, X, Y])
+    assert maxsims(np.array([X, Y]), [passage, passage[::-1]]).tolist() == [1, 1]
 
 
 def test_maxsim_of_nothing_is_zero() -> None:
-    nothing = np.zeros((0, 3), dtype=np.float32)
-    assert maxsim(nothing, np.array([X])) == 0
-    assert maxsim(np.array([X]), nothing) == 0
+    assert maxsims(NOTHING, [np.array([X])]).tolist() == [0]
+    assert maxsims(np.array([X]), [NOTHING, np.array([X]), NOTHING]).tolist() == [0, 1, 0]
+    assert maxsims(np.array([X]), []).tolist() == []
 
 
 def test_a_token_counts_for_the_span_that_holds_its_first_character() -> None:

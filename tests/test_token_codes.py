@@ -6,7 +6,7 @@ import sys
 import numpy as np
 import pytest
 
-from rag.late_interaction import maxsim
+from rag.late_interaction import maxsims
 from rag.token_codes import TokenCodec
 from rag.types import Vector
 
@@ -78,7 +78,7 @@ def test_maxsim_survives_coding() -> None:
     question, passage = unit_vectors(8), np.vstack([unit_vectors(8), unit_vectors(92, seed=3)])
     unrelated = unit_vectors(100, seed=4)
     turned = codec.rotate(question)
-    near = maxsim(turned, codec.decode(codec.encode(passage)))
-    far = maxsim(turned, codec.decode(codec.encode(unrelated)))
+    decoded = [codec.decode(codec.encode(vectors)) for vectors in (passage, unrelated)]
+    near, far = maxsims(turned, decoded)
     assert near == pytest.approx(1, abs=0.1)
     assert near > far + 0.5

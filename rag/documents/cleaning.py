@@ -15,6 +15,8 @@ _REMOVED = re.compile(f"[\x00-\x08\x0e-\x1f\x7f-\x84\x86-\x9f\ud800-\udfff{_INVI
 _LINE_END = re.compile("\r\n?|[\x0b\x0c\x85\u2028\u2029]")
 # Joiners are letters of a kind in Arabic, Persian and Indic scripts and hold emoji together.
 _JOINER = re.compile("(?<![\u0600-\u0dff\ufe0f\U0001f000-\U0001faff])[\u200c\u200d]")
+# No layout needs this many; files are padded with millions of them.
+_LONG_GAP = re.compile("[ \t\xa0\u3000]{64,}")
 _BLANK_LINES = re.compile("\n{3,}")
 _HYPHEN_END = re.compile(r"(?<![\w-])([^\W\d_]{2,})-\n([a-zß-ÿ]+)([^\S\n]*)")
 
@@ -30,11 +32,12 @@ _LOOK_ALIKES = {
 def clean(text: str) -> str:
     """The text with line feeds only and without control, bidi and zero-width characters.
 
-    Trailing blanks and more than one empty line in a row are dropped as well.
+    Trailing blanks and more than one empty line in a row are dropped; a gap of 64 blanks or more
+    becomes one blank.
     """
     text = _JOINER.sub("", _REMOVED.sub("", _LINE_END.sub("\n", text)))
     # Line by line: an expression for trailing blanks takes quadratic time on a long run of them.
-    text = "\n".join(line.rstrip() for line in text.split("\n"))
+    text = "\n".join(line.rstrip() for line in _LONG_GAP.sub(" ", text).split("\n"))
     return _BLANK_LINES.sub("\n\n", text).strip("\n")
 
 

@@ -11,7 +11,7 @@ from typing import Any
 
 import numpy as np
 
-from rag.late_interaction import maxsim
+from rag.late_interaction import maxsims
 from rag.models import Reranker
 from rag.settings import RerankerKind
 from rag.types import Passage, Question, Vector
@@ -40,18 +40,17 @@ class LateInteractionReranker:
 
 
 def features(question: Question, passages: Sequence[Passage]) -> Vector:
-    """What the logistic model looks at, [passages, 3]: MaxSim, cosine, ln(1 + BM25)."""
-    rows = [
-        (
-            maxsim(question.tokens, passage.tokens)
-            if question.tokens is not None and passage.tokens is not None
-            else passage.dense,
-            passage.dense,
-            np.log1p(passage.lexical),
-        )
-        for passage in passages
-    ]
-    return np.array(rows, dtype=np.float32).reshape(len(rows), 3)
+    """What the logistic model looks at, [passages, 3]: MaxSim, cosine, ln(1 + BM25).
+
+    Without token vectors the cosine stands in for MaxSim.
+    """
+    dense = np.array([passage.dense for passage in passages], dtype=np.float32)
+    lexical = np.array([passage.lexical for passage in passages], dtype=np.float32)
+    tokens = [passage.tokens for passage in passages if passage.tokens is not None]
+    late = dense
+    if question.tokens is not None and len(tokens) == len(passages):
+        late = maxsims(question.tokens, tokens)
+    return np.stack([late, dense, np.log1p(lexical)], axis=1)
 
 
 @lru_cache(maxsize=1)
