@@ -90,7 +90,7 @@ class ReadingLimits(_Section):
     """Bounds on reading one file in its child process."""
 
     file_bytes: int = Field(50_000_000, ge=1, description="largest file")
-    seconds: float = Field(120, gt=0, description="longest time for a file")
+    seconds: float = Field(300, gt=0, description="longest time for a file")
     seconds_per_page: float = Field(10, gt=0, description="longest time for a page")
     memory_bytes: int = Field(1_500_000_000, ge=200_000_000, description="most memory")
     pages: int = Field(2_000, ge=1, description="most pages")

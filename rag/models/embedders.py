@@ -30,8 +30,8 @@ if TYPE_CHECKING:
 
 HUB_NAME = "intfloat/multilingual-e5-small"
 
-# Measured on 2 cores: smaller batches leave the matrix products short, larger ones the cache.
-TOKENS_PER_BATCH = 1024
+# Measured: batches of 1024 and 2048 tokens were up to 9 % slower.
+TOKENS_PER_BATCH = 4096
 
 
 class Network(Protocol):
