@@ -29,7 +29,7 @@ _TRIGGERS = re.compile(
     r"(?<=:)(?=[\w+\-/]+:)"
     r"|(?<=:)(?=//)"
     r"|(?<=www)(?=\.)"
-    r"|(?<=@)(?=\w)"
+    r"|(?<=@)(?=[\w-])"
     r"|(?<=[<>~=-])(?=[->=])",
     re.IGNORECASE,
 )
@@ -110,7 +110,16 @@ def _children(node: RenderTreeNode, context: RenderContext) -> str:
 
 
 def _heading(node: RenderTreeNode, context: RenderContext) -> str:
-    return f"**{_children(node, context)}**"
+    text = _children(node, context)
+    return f"**{text}**" if text else ""
+
+
+def _code_block(node: RenderTreeNode, context: RenderContext) -> str:
+    # Without its language: Streamlit draws diagrams and formulas, and those can name pictures.
+    code = str(node.content)
+    longest = max(map(len, re.findall("`+", code)), default=0)
+    fence = "`" * max(3, longest + 1)
+    return f"{fence}\n{code}{fence}"
 
 
 def _image(node: RenderTreeNode, context: RenderContext) -> str:
@@ -120,10 +129,23 @@ def _image(node: RenderTreeNode, context: RenderContext) -> str:
 def _link(node: RenderTreeNode, context: RenderContext) -> str:
     label = _children(node, context)
     host = urlsplit(str(node.attrs.get("href", ""))).netloc
-    return f"{label} {plain(f'({host})')}" if host else label
+    return _apart(f"{label} {plain(f'({host})')}" if host else label)
+
+
+def _apart(markdown: str) -> str:
+    # Where marks are taken away, the text before and after must not become an address.
+    return f"{WORD_JOINER}{markdown}{WORD_JOINER}"
+
+
+def _code_with_bar(node: RenderTreeNode, context: RenderContext) -> str:
+    return _apart(plain(str(node.content)))
 
 
 def _table(node: RenderTreeNode, context: RenderContext) -> str:
+    for part in node.walk():
+        # Code cannot escape a bar that ends its cell; text can.
+        if part.type == "code_inline" and part.token is not None and "|" in part.content:
+            part.token.type = "code_with_bar"
     rows = [
         "| " + " | ".join(_children(cell, context) for cell in row.children) + " |"
         for part in node.children
@@ -142,6 +164,9 @@ class _Inert:
         "heading": _heading,
         "image": _image,
         "link": _link,
+        "fence": _code_block,
+        "code_block": _code_block,
+        "code_with_bar": _code_with_bar,
         "table": _table,
     }
     POSTPROCESSORS: Mapping[str, Any] = {}

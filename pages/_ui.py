@@ -5,8 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager
+from pathlib import Path
 
 import streamlit as st
+from streamlit.navigation.page import StreamlitPage
 from streamlit.runtime.uploaded_file_manager import UploadedFile
 
 from pages._markdown import plain
@@ -20,6 +22,7 @@ from rag.settings import load_settings
 from rag.store import Store
 from rag.types import AddResult, DocumentRecord, Notice
 
+_FOLDER = Path(__file__).parent
 _REFRESH_SECONDS = 0.5
 _RESULT_ICONS = {
     "added": ":material/check_circle:",
@@ -29,7 +32,31 @@ _RESULT_ICONS = {
 }
 
 
-@st.cache_resource(show_spinner=False)
+def frame() -> StreamlitPage:
+    """Title, logo and navigation; gives the page that was chosen."""
+    st.session_state["framed"] = True
+    # An icon of our own: Streamlit fetches named ones from the internet.
+    st.set_page_config(page_title="RankLens", page_icon=str(_FOLDER / "icon.svg"))
+    st.logo(str(_FOLDER / "logo.svg"), size="large", icon_image=str(_FOLDER / "icon.svg"))
+    return st.navigation(
+        [
+            st.Page("pages/ask.py", title="Ask", icon=":material/forum:", default=True),
+            st.Page("pages/library.py", title="Library", icon=":material/folder_open:"),
+        ]
+    )
+
+
+def ensure_frame() -> None:
+    """Begin again in `app.py` where Streamlit ran a page alone.
+
+    It does so when a new server is first asked for the address of a page.
+    """
+    if "framed" not in st.session_state:
+        frame()
+        st.rerun()
+
+
+@st.cache_resource(show_spinner="Opening the library …")
 def library() -> Store:
     """The library, opened once for all sessions."""
     return pipelines.open_library(load_settings())

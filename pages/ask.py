@@ -35,13 +35,17 @@ class Exchange:
 
 def page() -> None:
     """The whole page, top to bottom."""
+    ui.ensure_frame()
     history: list[Exchange] = st.session_state.setdefault("history", [])
     with ui.errors_shown():
         records = ui.library().documents()
     ui.sidebar(records)
     question = asked()
+    # A place of its own, so that the welcome is gone as soon as a question is there.
+    first = st.empty()
     if not history and not question:
-        welcome(empty=not any(record.status == "ready" for record in records))
+        with first.container():
+            welcome(empty=not any(record.status == "ready" for record in records))
     for number, exchange in enumerate(history, start=1):
         show_exchange(number, exchange)
     ui.show_job()

@@ -17,6 +17,7 @@ _STATUS = {"ready": "ready", "embedding": "being added", "failed": "failed"}
 
 def page() -> None:
     """The whole page, top to bottom."""
+    ui.ensure_frame()
     with ui.errors_shown():
         records = ui.library().documents()
         ui.sidebar(records)
@@ -63,8 +64,12 @@ def table(records: Sequence[DocumentRecord]) -> DocumentRecord | None:
         on_select="rerun",
         selection_mode="single-row",
         column_config={
-            "Name": st.column_config.TextColumn(width="large"),
-            "Added": st.column_config.DatetimeColumn(format="YYYY-MM-DD HH:mm"),
+            "Name": st.column_config.TextColumn(width=220),
+            "Status": st.column_config.TextColumn(width=80),
+            "Pages": st.column_config.TextColumn(width=75),
+            "Chunks": st.column_config.NumberColumn(width=70),
+            "Size": st.column_config.TextColumn(width=80),
+            "Added": st.column_config.DatetimeColumn(format="YYYY-MM-DD HH:mm", width=130),
         },
         key="documents",
     )

@@ -118,14 +118,15 @@ def figures(questions: Sequence[Judged], weights: Vector, bias: float) -> dict[s
         present.append(probability.max())
         removed.append(probability[~question.gold].max(initial=0.0))
     labels = [1] * len(present) + [0] * len(removed)
-    return {
+    measured = {
         "questions": len(questions),
-        **{f"hit@1 {name}": round(float(np.mean(values)), 4) for name, values in hits.items()},
-        "gold present or removed, AUROC": round(roc_auc_score(labels, present + removed), 4),
-        "best probability, gold present, 3rd percentile": round(np.percentile(present, 3), 4),
-        "best probability, gold removed, median": round(np.percentile(removed, 50), 4),
-        "expected calibration error": round(calibration_error(questions, weights, bias), 4),
+        **{f"hit@1 {name}": float(np.mean(values)) for name, values in hits.items()},
+        "gold present or removed, AUROC": roc_auc_score(labels, present + removed),
+        "best probability, gold present, 3rd percentile": np.percentile(present, 3),
+        "best probability, gold removed, median": np.percentile(removed, 50),
+        "expected calibration error": calibration_error(questions, weights, bias),
     }
+    return {name: round(float(value), 4) for name, value in measured.items()}
 
 
 def calibration_error(questions: Sequence[Judged], weights: Vector, bias: float) -> float:
