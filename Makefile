@@ -6,7 +6,7 @@ READY := .venv/.ready
 # Adds the CPU build to the choice, which pip prefers; without it Linux gets gigabytes of CUDA.
 TORCH_INDEX ?= https://download.pytorch.org/whl/cpu
 
-.PHONY: help run test lint type unit fix samples browser clean
+.PHONY: help run test lint type unit fix samples constraints browser clean
 
 help: ## show the targets
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-8s %s\n", $$1, $$2}'
@@ -32,6 +32,10 @@ fix: $(READY) ## format, and mend what ruff can
 
 samples: $(READY) ## make the PDFs and the DOCX of data/sample again
 	$(BIN)/python scripts/make_samples.py
+
+constraints: $(READY) ## write down the exact versions of the environment
+	@{ sed -n '/^\#/p' constraints.txt; $(BIN)/pip freeze --exclude-editable | sed 's/+cpu//'; } > .venv/constraints.txt
+	@mv .venv/constraints.txt constraints.txt && touch $(READY)
 
 # The tests drive Debian's Chromium; without it they are skipped and say so.
 browser:

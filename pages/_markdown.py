@@ -114,6 +114,10 @@ def _heading(node: RenderTreeNode, context: RenderContext) -> str:
     return f"**{text}**" if text else ""
 
 
+def _line_break(node: RenderTreeNode, context: RenderContext) -> str:
+    return "\\\n"
+
+
 def _code_block(node: RenderTreeNode, context: RenderContext) -> str:
     # Without its language: Streamlit draws diagrams and formulas, and those can name pictures.
     code = str(node.content)
@@ -162,6 +166,7 @@ class _Inert:
         "text": _text,
         "paragraph": _children,
         "heading": _heading,
+        "hardbreak": _line_break,
         "image": _image,
         "link": _link,
         "fence": _code_block,
