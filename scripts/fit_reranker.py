@@ -43,12 +43,11 @@ FEATURES = ["maxsim", "dense", "ln(1 + bm25)"]
 
 @dataclass(frozen=True, slots=True)
 class Judged:
-    """The candidates of one question: their features [n, 3], whether each is gold, recall ranks."""
+    """The candidates of one question in fused order: features [n, 3], and whether each is gold."""
 
     language: str
     features: Vector
     gold: np.ndarray
-    fused: np.ndarray
     fitted: bool
 
 
@@ -97,51 +96,81 @@ def judged(folder: Path, pipeline: Pipeline) -> Iterator[Judged]:
             language=query["lang"],
             features=features(found.question, evidence),
             gold=np.array([corpus_id in gold[query["id"]] for corpus_id in ids]),
-            fused=np.arange(len(ids)),
             fitted=digest % 2 == 0,
         )
 
 
-def figures(questions: Sequence[Judged], weights: Vector, bias: float) -> dict[str, float]:
+def fit(questions: Sequence[Judged]) -> tuple[Vector, float]:
+    """Weights and bias.
+
+    First the order: gold against the rest, of a gold paragraph only the chunk that does best,
+    for its other chunks need not hold the answer. Then the scale: the best candidate's chance to
+    be gold, over as many questions with their gold in the library as without it (Platt 1999).
+    """
+    weights, _ = logistic(questions, [question.gold for question in questions])
+    best = [only_best(question, weights) for question in questions]
+    kept = [
+        replace(question, features=question.features[keep], gold=question.gold[keep])
+        for question, keep in zip(questions, best, strict=True)
+    ]
+    weights, bias = logistic(kept, [question.gold for question in kept])
+    tops = [top for question in questions for top in best_candidates(question, weights, bias)]
+    logits, right = np.array(tops).T
+    scale = LogisticRegression(C=100.0).fit(logits[:, None], right)
+    slope, shift = float(scale.coef_[0][0]), float(scale.intercept_[0])
+    return weights * slope, bias * slope + shift
+
+
+def logistic(questions: Sequence[Judged], labels: Sequence[np.ndarray]) -> tuple[Vector, float]:
+    """Weights and bias of a logistic model over all candidates of all questions."""
+    model = LogisticRegression(C=100.0, max_iter=1000)
+    model.fit(np.concatenate([q.features for q in questions]), np.concatenate(labels))
+    return model.coef_[0].astype(np.float32), float(model.intercept_[0])
+
+
+def only_best(question: Judged, weights: Vector) -> np.ndarray:
+    """Which candidates to learn from: all that are not gold, and of the gold ones the best."""
+    scores = np.where(question.gold, question.features @ weights, -np.inf)
+    keep = ~question.gold
+    keep[scores.argmax()] = True
+    return keep
+
+
+def best_candidates(question: Judged, weights: Vector, bias: float) -> Iterator[tuple[float, bool]]:
+    """Logit of the best candidate and whether it is gold: as it is, then with gold taken out."""
+    logits = question.features @ weights + bias
+    yield float(logits.max()), bool(question.gold[logits.argmax()])
+    yield float(logits[~question.gold].max()), False
+
+
+def figures(
+    questions: Sequence[Judged], weights: Vector, bias: float, threshold: float
+) -> dict[str, float]:
     """What fusion and reranking reach on these questions, and how well scores say no."""
-    hits: dict[str, list[float]] = defaultdict(list)
-    present, removed = [], []
-    for question in questions:
-        if not question.gold.any():
-            for name in ("fused", "maxsim", "reranked"):
-                hits[name].append(0.0)
-            continue
-        probability = 1 / (1 + np.exp(-(question.features @ weights + bias)))
-        hits["fused"].append(float(question.gold[0]))
-        hits["maxsim"].append(float(question.gold[question.features[:, 0].argmax()]))
-        hits["reranked"].append(float(question.gold[probability.argmax()]))
-        present.append(probability.max())
-        removed.append(probability[~question.gold].max(initial=0.0))
-    labels = [1] * len(present) + [0] * len(removed)
+    tops = [best_candidates(question, weights, bias) for question in questions]
+    logits, right = np.array([list(pair) for pair in tops]).transpose(2, 1, 0)
+    chance = 1 / (1 + np.exp(-logits))
+    late = [question.gold[question.features[:, 0].argmax()] for question in questions]
+    present = np.repeat([1, 0], len(questions))
     measured = {
         "questions": len(questions),
-        **{f"hit@1 {name}": float(np.mean(values)) for name, values in hits.items()},
-        "gold present or removed, AUROC": roc_auc_score(labels, present + removed),
-        "best probability, gold present, 3rd percentile": np.percentile(present, 3),
-        "best probability, gold removed, median": np.percentile(removed, 50),
-        "expected calibration error": calibration_error(questions, weights, bias),
+        "hit@1 fused": np.mean([question.gold[0] for question in questions]),
+        "hit@1 maxsim": np.mean(late),
+        "hit@1 reranked": right[0].mean(),
+        "gold present or removed, AUROC": roc_auc_score(present, chance.ravel()),
+        "answered, gold present": (chance[0] >= threshold).mean(),
+        "answered, gold removed": (chance[1] >= threshold).mean(),
+        "expected calibration error": calibration_error(chance.ravel(), right.ravel()),
     }
     return {name: round(float(value), 4) for name, value in measured.items()}
 
 
-def calibration_error(questions: Sequence[Judged], weights: Vector, bias: float) -> float:
-    """Expected calibration error of the best candidate's probability, ten equal bins."""
-    best = []
-    for question in questions:
-        probability = 1 / (1 + np.exp(-(question.features @ weights + bias)))
-        place = int(probability.argmax())
-        best.append((probability[place], question.gold[place]))
-    chance, right = np.array(best, dtype=float).T
+def calibration_error(chance: np.ndarray, right: np.ndarray) -> float:
+    """Mean gap between chance and truth over ten equal bins, weighted by their questions."""
     bins = np.minimum((chance * 10).astype(int), 9)
     gaps = [
         abs(chance[bins == number].mean() - right[bins == number].mean()) * (bins == number).mean()
-        for number in range(10)
-        if (bins == number).any()
+        for number in np.unique(bins)
     ]
     return float(sum(gaps))
 
@@ -156,35 +185,38 @@ def measure_centre(corpus: Sequence[dict[str, Any]], settings: Settings) -> None
     np.save(DATA / CENTRE, centre)
 
 
-def main(folder: Path) -> None:
-    """Measure the centre, fit on half of the questions, report on the other half, write."""
-    corpus = rows(folder / "mixed" / "corpus.jsonl")
-    base = load_settings()
-    if not (DATA / CENTRE).exists():
-        measure_centre(corpus, base)
-    pipeline = open_pipeline(base.model_copy(update={"query": QuerySettings(reranker="none")}))
-    questions = list(judged(folder / "mixed", pipeline))
-    fit = [question for question in questions if question.fitted and question.gold.any()]
-    held = [question for question in questions if not question.fitted]
-    model = LogisticRegression(C=100.0, max_iter=1000)
-    model.fit(
-        np.concatenate([question.features for question in fit]),
-        np.concatenate([question.gold for question in fit]),
-    )
-    weights, bias = model.coef_[0].astype(np.float32), float(model.intercept_[0])
-    report = {
-        language: figures([q for q in held if language in (q.language, "all")], weights, bias)
-        for language in ("en", "zh", "all")
-    }
+def report(questions: Sequence[Judged]) -> str:
+    """Fit on one half, measure on the other, and give the coefficients' file."""
+    found = [question for question in questions if question.gold.any()]
+    fitted = [question for question in found if question.fitted]
+    held = [question for question in found if not question.fitted]
+    weights, bias = fit(fitted)
+    threshold = QuerySettings().relevance
     result = {
         "date": datetime.now(UTC).date().isoformat(),
-        "data": f"mixed: {len(fit)} questions fitted, {len(held)} others measured",
+        "data": f"mixed: {len(fitted)} questions fitted, {len(held)} others measured; "
+        f"gold among the best {DEPTH} of recall for {len(found)} of {len(questions)}",
+        "threshold": threshold,
         "features": FEATURES,
         "weights": [round(float(weight), 5) for weight in weights],
         "bias": round(bias, 5),
-        "figures": report,
+        "figures": {
+            language: figures(
+                [q for q in held if language in (q.language, "all")], weights, bias, threshold
+            )
+            for language in ("en", "zh", "all")
+        },
     }
-    text = json.dumps(result, indent=2, ensure_ascii=False)
+    return json.dumps(result, indent=2, ensure_ascii=False)
+
+
+def main(folder: Path) -> None:
+    """Measure the centre if it is missing, judge all questions, fit, write."""
+    base = load_settings()
+    if not (DATA / CENTRE).exists():
+        measure_centre(rows(folder / "mixed" / "corpus.jsonl"), base)
+    pipeline = open_pipeline(base.model_copy(update={"query": QuerySettings(reranker="none")}))
+    text = report(list(judged(folder / "mixed", pipeline)))
     (DATA / COEFFICIENTS).write_text(text + "\n", encoding="utf-8")
     print(text)
 

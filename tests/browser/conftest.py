@@ -1,0 +1,286 @@
+"""One real server with the bundled model, one with a chat endpoint, and one Chromium for all."""
+
+from __future__ import annotations
+
+import os
+import shutil
+import socket
+import subprocess
+import sys
+import time
+import urllib.request
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
+from dataclasses import dataclass, field
+from pathlib import Path
+
+import pytest
+
+from tests.endpoint import MODES, Connection, running_endpoint
+
+playwright = pytest.importorskip("playwright.sync_api", reason="playwright is in the test extra")
+
+CANARY = "sk-canary-4f1c2b"
+CHROMIUM = next(filter(None, map(shutil.which, ("chromium", "chromium-browser"))), None)
+ARGUMENTS = [
+    "--no-sandbox",
+    "--disable-gpu",
+    "--disable-quic",
+    "--no-first-run",
+    "--disable-background-networking",
+    "--disable-component-update",
+    "--disable-sync",
+]
+# A page that waits for the models on a busy machine.
+PATIENCE_MS = 90_000
+# Nodes that documents and answers must not bring.
+FOREIGN = (
+    ":is([data-testid=stMain], [role=dialog]) :is(script, iframe, object, embed, img, svg image, "
+    "svg a, [onerror], [onload], [onclick], [ontoggle], a[href]:not([href^='#']))"
+)
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """All tests of this folder are browser tests."""
+    for item in items:
+        if Path(__file__).parent in item.path.parents:
+            item.add_marker("browser")
+
+
+@dataclass
+class Visit:
+    """A page in a browser that keeps what it asked for and what it could not do."""
+
+    page: playwright.Page
+    url: str
+    foreign_requests: list[str] = field(default_factory=list)
+    dialogs: list[str] = field(default_factory=list)
+    errors: list[str] = field(default_factory=list)
+
+    def __post_init__(self) -> None:
+        self.page.set_default_timeout(PATIENCE_MS)
+        self.page.on("request", self._note_request)
+        self.page.on("websocket", self._note_request)
+        self.page.on("dialog", self._note_dialog)
+        self.page.on("pageerror", lambda error: self.errors.append(str(error)))
+
+    def _note_request(self, request: playwright.Request | playwright.WebSocket) -> None:
+        own = (self.url, self.url.replace("http", "ws", 1), "data:", f"blob:{self.url}")
+        if not request.url.startswith(own):
+            self.foreign_requests.append(request.url)
+
+    def _note_dialog(self, dialog: playwright.Dialog) -> None:
+        self.dialogs.append(dialog.message)
+        dialog.dismiss()
+
+    @property
+    def main(self) -> playwright.Locator:
+        return self.page.get_by_test_id("stMain")
+
+    @property
+    def text(self) -> str:
+        """What is written on the page, without the joiners that keep links from forming."""
+        return self.page.get_by_test_id("stApp").inner_text().replace("\u2060", "")
+
+    def open(self, name: str = "Ask") -> Visit:
+        """Go to one of the pages, by the navigation once the app is open."""
+        if not self.page.url.startswith(self.url):
+            self.page.goto(self.url)
+        self.page.get_by_test_id("stSidebarNav").get_by_role("link", name=name).click()
+        title = "Library" if name == "Library" else None
+        if title:
+            self.page.get_by_role("heading", name=title, exact=True).wait_for()
+        else:
+            self.page.get_by_test_id("stChatInputTextArea").wait_for()
+        self.settle()
+        return self
+
+    def settle(self) -> None:
+        """Wait until the script has ended."""
+        self.page.locator("[data-testid=stApp][data-test-script-state=notRunning]").wait_for()
+
+    def ask(self, question: str) -> playwright.Locator:
+        """Ask in the chat box; gives the answer's message."""
+        before = self.page.get_by_test_id("stChatMessage").count()
+        self.page.get_by_test_id("stChatInputTextArea").fill(question)
+        self.page.keyboard.press("Enter")
+        answer = self.page.get_by_test_id("stChatMessage").nth(before + 1)
+        answer.get_by_text(" · rerank ").first.wait_for()
+        self.settle()
+        return answer
+
+    def upload(self, name: str, content: bytes) -> None:
+        """Give the upload box a file and wait for what becomes of it."""
+        self.page.locator("[data-testid=stFileUploader] input[type=file]").set_input_files(
+            {"name": name, "mimeType": "application/octet-stream", "buffer": content}
+        )
+
+    def finish_adding(self) -> str:
+        """Wait for the results of the files in hand, close them and give their lines."""
+        close = self.page.get_by_role("button", name="Close", exact=True)
+        close.wait_for()
+        self.settle()
+        lines = self.page.locator(".st-key-close-job").locator("xpath=../..").inner_text()
+        close.click()
+        close.wait_for(state="detached")
+        self.settle()
+        return lines.replace("\u2060", "")
+
+    def assert_nothing_foreign(self) -> None:
+        """No request to elsewhere, no dialog, no script error, no node that data brought."""
+        assert self.foreign_requests == []
+        assert self.dialogs == []
+        assert self.errors == []
+        assert self.page.locator(FOREIGN).evaluate_all("nodes => nodes.map(n => n.outerHTML)") == []
+
+
+Visitor = Callable[..., Visit]
+
+
+@contextmanager
+def serving(home: Path, **environment: str) -> Iterator[str]:
+    """The address of `rag serve` on a free port, with a library of its own."""
+    with socket.create_server(("127.0.0.1", 0)) as free:
+        port = free.getsockname()[1]
+    keep = {k: v for k, v in os.environ.items() if not k.startswith(("RAG_", "OPENAI_"))}
+    command = [sys.executable, "-c", "from rag.cli import main; main()", "serve"]
+    home.mkdir(exist_ok=True)
+    with (home / "server.log").open("w") as log:
+        server = subprocess.Popen(
+            [*command, "--port", str(port)],
+            env={**keep, "RAG_HOME": str(home), **environment},
+            stdout=log,
+            stderr=subprocess.STDOUT,
+        )
+    url = f"http://127.0.0.1:{port}"
+    try:
+        _wait_until_healthy(url, server, home / "server.log")
+        yield url
+    finally:
+        server.terminate()
+        server.wait(30)
+
+
+def _wait_until_healthy(url: str, server: subprocess.Popen[bytes], log: Path) -> None:
+    end = time.monotonic() + 60
+    while time.monotonic() < end and server.poll() is None:
+        try:
+            with urllib.request.urlopen(f"{url}/_stcore/health", timeout=5):
+                return
+        except OSError:
+            time.sleep(0.1)
+    pytest.fail(f"the server did not start: {log.read_text()}")
+
+
+@pytest.fixture(scope="session")
+def chromium() -> Iterator[playwright.Browser]:
+    if CHROMIUM is None:
+        pytest.skip("Chromium is not installed")
+    with playwright.sync_playwright() as driver:
+        browser = driver.chromium.launch(executable_path=CHROMIUM, args=ARGUMENTS)
+        yield browser
+        browser.close()
+
+
+@pytest.fixture
+def visitor(chromium: playwright.Browser) -> Iterator[Visitor]:
+    """Opens pages of a server, each in a context of its own, and checks all of them at the end."""
+    visits = []
+
+    def visit(url: str, **context: object) -> Visit:
+        context.setdefault("viewport", {"width": 1280, "height": 900})
+        visits.append(Visit(chromium.new_context(**context).new_page(), url))
+        return visits[-1]
+
+    yield visit
+    for one in visits:
+        one.assert_nothing_foreign()
+        one.page.context.close()
+
+
+@pytest.fixture(scope="session")
+def library_home(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    home = tmp_path_factory.mktemp("browser") / "library"
+    if "WB" in os.environ:  # DEV
+        shutil.copytree("/tmp/wb/h2", home)  # DEV
+    return home
+
+
+@pytest.fixture(scope="session")
+def empty_app(library_home: Path) -> Iterator[str]:
+    """The address of the app with the bundled model; its library is empty at first."""
+    with serving(library_home) as url:
+        yield url
+
+
+@dataclass(frozen=True, slots=True)
+class FirstVisit:
+    """What a new user saw: the first screen, the progress and the results of the samples."""
+
+    welcome: str
+    progress: str
+    results: str
+
+
+@pytest.fixture(scope="session")
+def first_visit(chromium: playwright.Browser, empty_app: str) -> FirstVisit:
+    """The samples, added by the button of the empty library."""
+    if "WB" in os.environ:  # DEV
+        return FirstVisit(
+            "The library is empty.",
+            "1 of 5 files done",
+            ": added (" * 4 + "retrieval-handbook.pdf: added (7 pages, ",
+        )  # DEV
+    visit = Visit(chromium.new_page(), empty_app).open()
+    button = visit.page.get_by_role("button", name="Add the sample documents")
+    button.wait_for()
+    welcome = visit.text
+    button.click()
+    bar = visit.page.get_by_test_id("stProgress").filter(has_text=" of ")
+    bar.wait_for()
+    progress = bar.inner_text()
+    results = visit.finish_adding()
+    visit.assert_nothing_foreign()
+    visit.page.close()
+    return FirstVisit(welcome, progress, results)
+
+
+@pytest.fixture(scope="session")
+def app(empty_app: str, first_visit: FirstVisit) -> str:
+    """The address of the app with the samples in its library."""
+    return empty_app
+
+
+def as_asked(connection: Connection) -> None:
+    """Behaves like the mode whose name is in brackets in the question, else like `echo`."""
+    asked = connection.body["messages"][-1]["content"].splitlines()[-1]
+    mode = next((mode for mode in MODES if f"({mode})" in asked), "echo")
+    MODES[mode](connection)
+
+
+HOSTILE_ANSWER = (
+    "Look [1] ![x](http://127.0.0.2:9/a) <img src=http://127.0.0.2:9/b onerror=alert(1)> ",
+    "<script>alert(1)</script> [x](javascript:alert(1)) http://127.0.0.2:9/c www.evil.example ",
+    "a@evil.example :red[x] :material/home: :streamlit: $\\href{http://127.0.0.2:9/d}{y}$ ",
+    "and $5 to $6 :smile:\n\n| a | b |\n| --- | --- |\n| `c \\| ![x](http://127.0.0.2:9/e)` |\n\n",
+    "```mermaid\ngraph LR\n  A@{ img: 'http://127.0.0.2:9/f', label: 'x' }\n```\n\n",
+    "![y][ref]\n\n[ref]: http://127.0.0.2:9/g\n\n结尾 ![重排](http://127.0.0.2:9/h)",
+)
+
+
+@pytest.fixture(scope="session")
+def written_app(library_home: Path, first_visit: FirstVisit) -> Iterator[str]:
+    """The address of the app over the same library, with a chat endpoint that writes answers."""
+    modes = {"as-asked": as_asked, "hostile": lambda c: c.answer(*HOSTILE_ANSWER)}
+    with pytest.MonkeyPatch.context() as patch, running_endpoint() as endpoint:
+        for name, mode in modes.items():
+            patch.setitem(MODES, name, mode)
+        with serving(
+            library_home,
+            OPENAI_BASE_URL=endpoint.base_url,
+            OPENAI_API_KEY=CANARY,
+            RAG_LLM_MODEL="as-asked",
+            RAG_ENDPOINT_IDLE_SECONDS="2",
+        ) as url:
+            yield url

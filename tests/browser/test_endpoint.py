@@ -1,0 +1,56 @@
+"""Answers that a chat endpoint writes: checked and made safe; and what is left when it fails."""
+
+from __future__ import annotations
+
+import pytest
+
+from tests.browser.conftest import CANARY, Visitor
+
+QUESTION = "When is a reranker worth having?"
+
+
+def test_a_written_answer_cites_its_sources_and_hides_the_key(
+    visitor: Visitor, written_app: str
+) -> None:
+    visit = visitor(written_app).open()
+    answer = visit.ask(QUESTION)
+    assert answer.get_by_role("link", name="[1]", exact=True).count() >= 1
+    assert "written by as-asked" in answer.inner_text()
+    assert "Answers: as-asked" in visit.text
+    assert CANARY not in visit.page.content()
+
+
+def test_invented_sources_are_dropped_and_told(visitor: Visitor, written_app: str) -> None:
+    shown = visitor(written_app).open().ask(f"{QUESTION} (invents)").inner_text()
+    assert "invented source number" in shown
+    assert "[9]" not in shown
+    assert "[8]" not in shown
+
+
+def test_a_hostile_answer_is_only_read(visitor: Visitor, written_app: str) -> None:
+    visit = visitor(written_app).open()
+    shown = visit.ask(f"{QUESTION} (hostile)").inner_text().replace("\u2060", "")
+    for part in ("[image: x]", "<script>", "$5 to $6", ":red[x]", ":smile:", "结尾 [image: 重排]"):
+        assert part in shown
+    visit.assert_nothing_foreign()
+
+
+@pytest.mark.parametrize(
+    ("mode", "begun", "cause"),
+    [
+        ("status-401", False, "key"),
+        ("error-midway", True, "crashed"),
+        ("hang-midway", True, "2 s"),
+    ],
+)
+def test_a_failing_endpoint_leaves_the_sources_and_the_next_question_works(
+    visitor: Visitor, written_app: str, mode: str, begun: bool, cause: str
+) -> None:
+    visit = visitor(written_app).open()
+    answer = visit.ask(f"{QUESTION} ({mode})")
+    assert ("The answer begins here" in answer.inner_text()) is begun
+    assert cause in answer.get_by_test_id("stAlert").inner_text()
+    assert "choosing-a-reranker.docx, p. 1" in answer.inner_text()
+    assert CANARY not in visit.page.content()
+    assert "written by" in visit.ask(QUESTION).inner_text()
+    assert visit.page.get_by_test_id("stAlert").count() == 1
