@@ -15,6 +15,8 @@ from urllib.parse import urlsplit
 from markdown_it import MarkdownIt
 from mdformat.renderer import MDRenderer, RenderContext, RenderTreeNode
 
+from rag.folding import one_line
+
 Span = tuple[int, int]
 
 WORD_JOINER = "\u2060"
@@ -41,7 +43,7 @@ _CITATION = re.compile(r"\[(\d+)\]")
 
 def plain(text: str) -> str:
     """Markdown that shows the text as it is, on one line."""
-    visible = "".join(c if c.isprintable() else " " for c in text)
+    visible = "".join(c if c.isprintable() else " " for c in one_line(text))
     joined = _TRIGGERS.sub(WORD_JOINER, " ".join(visible.split()))
     return _PUNCTUATION.sub(r"\\\1", joined)
 

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from rag import __version__
+from rag.folding import one_line
 
 if TYPE_CHECKING:
     from rag.pipeline import Pipeline
@@ -251,7 +252,7 @@ def _print_answer(answer: Answer) -> None:
 def _print_candidates(candidates: Sequence[Candidate]) -> None:
     for candidate in candidates:
         click.secho(f"[{candidate.rank}] {_printable(candidate.location)}", bold=True)
-        text = _printable(" ".join(candidate.chunk.text.split()))
+        text = _printable(one_line(candidate.chunk.text))
         click.echo(f"    {text[:_TEXT_WIDTH]}{'…' if len(text) > _TEXT_WIDTH else ''}")
         click.secho(f"    {candidate.evidence}", dim=True)
 

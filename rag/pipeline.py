@@ -62,9 +62,7 @@ def open_pipeline(settings: Settings) -> Pipeline:
         embedder=embedder,
         codec=codec,
         reranker=make_reranker(settings.query.reranker),
-        answerer=make_answerer(
-            settings.query.answerer, settings.endpoint, embedder, sentences, codec.rotate
-        ),
+        answerer=make_answerer(settings.query.answerer, settings.endpoint, embedder, sentences),
     )
 
 

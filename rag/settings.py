@@ -63,7 +63,7 @@ class QuerySettings(_Section):
     fusion_constant: int = Field(60, ge=1, le=1000, description="k of reciprocal rank fusion")
     passages: int = Field(5, ge=1, le=20, description="passages the answer is written from")
     relevance: float = Field(
-        0.1, ge=0.0, le=1.0, description="least probability of relevance a passage needs"
+        0.05, ge=0.0, le=1.0, description="least probability of relevance a passage needs"
     )
     reranker: RerankerKind = "late-interaction"
     answerer: AnswererKind = "auto"

@@ -340,7 +340,7 @@ def test_the_kind_chooses_the_answerer(kind, model, made):
 
 def test_chat_without_a_model_is_a_settings_error():
     with pytest.raises(SettingsError, match="RAG_LLM_MODEL"):
-        make_answerer("chat", EndpointSettings(), None, lambda text: [], lambda v: v)
+        make_answerer("chat", EndpointSettings(), None, lambda text: [])
 
 
 def test_importing_answerers_does_not_import_the_client():

@@ -50,7 +50,7 @@ def make(
         embedder=embedder,
         codec=codec,
         reranker=reranker or FakeReranker(),
-        answerer=answerer or QuoteAnswerer(embedder, sentences, codec.rotate),
+        answerer=answerer or QuoteAnswerer(embedder, sentences),
     )
 
 

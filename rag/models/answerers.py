@@ -14,7 +14,7 @@ from rag.models.endpoint_failures import unusable
 from rag.models.quoting import QuoteAnswerer
 from rag.prompting import chat_messages
 from rag.settings import AnswererKind, EndpointSettings
-from rag.types import AnswerKind, Passage, Question, Turn, Vector
+from rag.types import AnswerKind, Passage, Question, Turn
 
 
 def make_answerer(
@@ -22,15 +22,14 @@ def make_answerer(
     endpoint: EndpointSettings,
     embedder: Embedder,
     sentences: Callable[[str], list[Span]],
-    rotate: Callable[[Vector], Vector],
 ) -> Answerer:
     """The answerer of a kind; `auto` is `chat` where an endpoint is configured, else `quotes`.
 
-    The last three are for quotes, see `QuoteAnswerer`.
+    The last two are for quotes, see `QuoteAnswerer`.
     Raises SettingsError for `chat` without a model.
     """
     if kind == "quotes" or (kind == "auto" and not endpoint.configured):
-        return QuoteAnswerer(embedder, sentences, rotate)
+        return QuoteAnswerer(embedder, sentences)
     if not endpoint.configured:
         raise SettingsError(
             "No language model is configured.",

@@ -2,23 +2,26 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Callable, Generator, Sequence
 
 import numpy as np
 
+from rag.folding import one_line
 from rag.late_interaction import Span, span_maxsims
 from rag.models import Embedder
 from rag.types import AnswerKind, Passage, Question, Turn, Vector
 
 # A second quote further behind the best one more often distracts than adds.
 SECOND_QUOTE_MARGIN = 0.05
+# What a passage loses for every place behind the first, so that the better one wins a near tie.
+PLACE_COST = 0.01
+
+_NO_ANSWER = re.compile(r"\s*#{1,6} |.*[?？]\W*$", re.DOTALL)
 
 
 class QuoteAnswerer:
-    """Quotes the best one or two sentences of the passages, each with its citation.
-
-    `rotate` turns the embedder's token vectors into the space of the passages' own.
-    """
+    """Quotes the best one or two sentences of the passages, each with its citation."""
 
     name = "quoted sentences"
     kind: AnswerKind = "quoted"
@@ -27,11 +30,9 @@ class QuoteAnswerer:
         self,
         embedder: Embedder,
         sentences: Callable[[str], list[Span]],
-        rotate: Callable[[Vector], Vector],
     ) -> None:
         self._embedder = embedder
         self._sentences = sentences
-        self._rotate = rotate
 
     def stream(
         self, question: Question, passages: Sequence[Passage], history: Sequence[Turn]
@@ -42,25 +43,25 @@ class QuoteAnswerer:
             yield f"“{quote}” [{number}]" if index == 0 else f"\n\n“{quote}” [{number}]"
 
     def _best(self, question: Question, passages: Sequence[Passage]) -> list[tuple[int, str]]:
+        texts = [passage.chunk.text for passage in passages]
+        token_spans = self._embedder.token_spans(texts)
         scored: list[tuple[float, int, str]] = []
-        token_spans = self._embedder.token_spans([passage.chunk.text for passage in passages])
-        for number, (passage, spans) in enumerate(zip(passages, token_spans, strict=True), start=1):
-            text = passage.chunk.text
-            sentences = self._sentences(text)
+        for place, (passage, spans) in enumerate(zip(passages, token_spans, strict=True)):
+            sentences = self._sentences(texts[place])
             scores = self._scores(question, passage, spans, sentences)
             scored += [
-                (float(score), number, text[start:end])
+                (float(score) - PLACE_COST * place, place + 1, one_line(texts[place][start:end]))
                 for score, (start, end) in zip(scores, sentences, strict=True)
             ]
         scored.sort(key=lambda item: -item[0])
-        best: list[tuple[int, str]] = []
-        for score, number, quote in scored:
-            fresh = all(quote != other for _, other in best)
-            if fresh and score >= scored[0][0] - SECOND_QUOTE_MARGIN:
-                best.append((number, " ".join(quote.split())))
-            if len(best) == 2:
+        # A heading or a question repeats the asker's words without answering.
+        told = [item for item in scored if not _NO_ANSWER.match(item[2])] or scored
+        best = told[:1]
+        for score, number, quote in told[1:]:
+            if quote != best[0][2] and score >= best[0][0] - SECOND_QUOTE_MARGIN:
+                best.append((score, number, quote))
                 break
-        return best
+        return [(number, quote) for _, number, quote in best]
 
     def _scores(
         self,
