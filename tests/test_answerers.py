@@ -332,9 +332,7 @@ def test_no_thread_is_left_behind(endpoint):
     ],
 )
 def test_the_kind_chooses_the_answerer(kind, model, made):
-    answerer = make_answerer(
-        kind, EndpointSettings(model=model), None, lambda text: [], lambda v: v
-    )
+    answerer = make_answerer(kind, EndpointSettings(model=model), None, lambda text: [])
     assert isinstance(answerer, made)
 
 
