@@ -137,6 +137,12 @@ def offer_samples() -> None:
         st.rerun()
 
 
+def adding() -> bool:
+    """Whether files of this session are being added."""
+    job: AddJob | None = st.session_state.get("job")
+    return job is not None and job.running
+
+
 def show_job() -> None:
     """Progress of the files being added, and a line for every one that is done."""
     job: AddJob | None = st.session_state.get("job")

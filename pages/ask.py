@@ -43,11 +43,13 @@ def page() -> None:
     question = asked()
     # A place of its own, so that the welcome is gone as soon as a question is there.
     first = st.empty()
-    if not history and not question:
+    if not history and not question and not st.session_state.get("waiting"):
         with first.container():
             welcome(empty=not any(record.status == "ready" for record in records))
     for number, exchange in enumerate(history, start=1):
         show_exchange(number, exchange)
+    if waiting := st.session_state.get("waiting"):
+        show_question(waiting)
     ui.show_job()
     if question:
         with ui.errors_shown():
@@ -55,16 +57,19 @@ def page() -> None:
 
 
 def asked() -> str:
-    """What the person asks now; files that were dropped beside it start being added."""
+    """What the person asks now; files that were dropped beside it are added first."""
     prompt = st.chat_input(
         "Ask about your documents, or drop files here",
         accept_file="multiple",
         file_type=[suffix.removeprefix(".") for suffix in SUFFIXES],
     )
     if prompt is None:
-        return str(st.session_state.pop("example", ""))
+        waiting = "" if ui.adding() else st.session_state.pop("waiting", "")
+        return str(st.session_state.pop("example", waiting))
     if prompt.files:
         ui.add_files(ui.uploaded(prompt.files))
+        st.session_state["waiting"] = prompt.text
+        return ""
     return str(prompt.text)
 
 

@@ -21,7 +21,7 @@ from numpy.typing import NDArray
 
 Vector = NDArray[np.float32]
 
-DocumentStatus = Literal["reading", "embedding", "ready", "failed", "removing"]
+DocumentStatus = Literal["embedding", "ready", "failed", "removing"]
 IngestStage = Literal["reading", "chunking", "embedding", "storing"]
 AddOutcome = Literal["added", "already there", "failed", "cancelled"]
 AnswerKind = Literal["quoted", "generated", "nothing relevant"]

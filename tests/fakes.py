@@ -37,9 +37,7 @@ class FakeEmbedder:
     with_tokens: bool = True
     before: Callable[[], None] = field(default=lambda: None)
 
-    def encode_documents(
-        self, texts: Sequence[str], progress: Callable[[int], None] | None = None
-    ) -> Encoding:
+    def encode_documents(self, texts: Sequence[str]) -> Encoding:
         self.before()
         self.encoded += len(texts)
         tokens = tuple(self._tokens(text) for text in texts)

@@ -88,7 +88,7 @@ def add(store: Store, document_id: str, texts: list[str], name: str = "notes.md"
     """What ingest does with one document."""
     page = Page(1, "\n".join(texts))
     with store.ingest_lock():
-        store.put_document(record(document_id, "reading", name=name))
+        store.put_document(record(document_id, "embedding", name=name))
         store.put_original(document_id, b"original of " + document_id.encode("utf-8", "replace"))
         store.put_pages(Document(document_id, name, "text/markdown", 3, (page,)))
         store.put_document(record(document_id, "embedding", name=name))
@@ -158,7 +158,7 @@ def test_documents_come_newest_first(store: Store) -> None:
 
 
 def test_a_row_is_updated_and_an_original_is_not(store: Store) -> None:
-    store.put_document(record("d1", "reading"))
+    store.put_document(record("d1", "embedding"))
     store.put_document(record("d1", "ready"))
     assert [row.status for row in store.documents()] == ["ready"]
     store.put_original("d1", b"first")
@@ -501,11 +501,10 @@ def test_a_document_that_is_being_added_is_removed_after_that(store: Store, tmp_
 # --- healing -------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("status", ["reading", "embedding"])
 def test_an_interrupted_document_without_chunks_failed_and_keeps_its_original(
-    store: Store, tmp_path: Path, status: str
+    store: Store, tmp_path: Path
 ) -> None:
-    store.put_document(record("d1", status))
+    store.put_document(record("d1", "embedding"))
     store.put_original("d1", b"bytes")
     healed = open_store(tmp_path).document("d1")
     assert (healed.status, healed.message) == ("failed", "Adding was interrupted.")

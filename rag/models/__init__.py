@@ -7,7 +7,7 @@ cutting, timing and calibration live outside it. `make_embedder`, `make_reranker
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Generator, Sequence
 from typing import Protocol
 
 from rag.types import AnswerKind, Encoding, Passage, Question, Turn
@@ -29,10 +29,8 @@ class Embedder(Protocol):
         """Length of a vector."""
         ...
 
-    def encode_documents(
-        self, texts: Sequence[str], progress: Callable[[int], None] | None = None
-    ) -> Encoding:
-        """Vectors of passages; `progress` is told how many texts are done."""
+    def encode_documents(self, texts: Sequence[str]) -> Encoding:
+        """Vectors of passages."""
         ...
 
     def encode_question(self, text: str) -> Question:

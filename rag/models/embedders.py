@@ -7,7 +7,6 @@ sentence-transformers.
 from __future__ import annotations
 
 import os
-from collections import Counter
 from collections.abc import Callable, Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
@@ -99,19 +98,17 @@ class TextEmbedder:
         self._question_prompt = question_prompt
         self._passage_prompt = passage_prompt
 
-    def encode_documents(
-        self, texts: Sequence[str], progress: Callable[[int], None] | None = None
-    ) -> Encoding:
-        """Vectors of passages; `progress` is told how many texts are done.
+    def encode_documents(self, texts: Sequence[str]) -> Encoding:
+        """Vectors of passages.
 
         The token vectors of one text take 1.5 kB a token, so a caller gives some hundred texts at
         a time. Raises BackendError where the model fails or gives vectors that are not finite.
         """
-        return self._encode(texts, self._passage_prompt, progress)
+        return self._encode(texts, self._passage_prompt)
 
     def encode_question(self, text: str) -> Question:
         """The vectors of one question. Raises BackendError as `encode_documents` does."""
-        encoding = self._encode([text], self._question_prompt, None)
+        encoding = self._encode([text], self._question_prompt)
         tokens = None if encoding.tokens is None else encoding.tokens[0]
         return Question(text=text, dense=encoding.dense[0], tokens=tokens)
 
@@ -130,24 +127,18 @@ class TextEmbedder:
             [prompt + text for text in texts], add_special_tokens=False
         )
 
-    def _encode(
-        self, texts: Sequence[str], prompt: str, progress: Callable[[int], None] | None
-    ) -> Encoding:
-        times = Counter(texts)
-        unique = list(times)
+    def _encode(self, texts: Sequence[str], prompt: str) -> Encoding:
+        # The same text twice, as in forms and filings, is encoded once.
+        unique = list(dict.fromkeys(texts))
         dense = np.empty((len(unique), self.dimensions), dtype=np.float32)
         tokens: list[Vector | None] = [None] * len(unique)
         inputs = [self._input(text, len(prompt)) for text in self._tokenized(unique, prompt)]
-        done = 0
         for batch in _batches([len(ids) for ids, _ in inputs]):
             pooled, states = self._forward([inputs[place][0] for place in batch], prompt)
             dense[batch] = _normalised(pooled)
             for row, place in enumerate(batch):
                 if states is not None:
                     tokens[place] = _normalised(states[row][inputs[place][1]])
-                done += times[unique[place]]
-            if progress is not None:
-                progress(done)
         places = {text: place for place, text in enumerate(unique)}
         order = [places[text] for text in texts]
         found = tuple(vectors for place in order if (vectors := tokens[place]) is not None)

@@ -42,7 +42,7 @@ def settle_interrupted(tables: Tables) -> None:
     The commit of its chunks made a document whole, so with chunks and pages it is ready.
     Without them it failed; its original is kept, so that it can be tried again.
     """
-    for record in _with_status(tables, "reading", "embedding"):
+    for record in _with_status(tables, "embedding"):
         chunks = matching(tables.chunks, ["id"], col("document_id") == lit(record.id)).num_rows
         problems = matching(tables.pages, ["problem"], col("document_id") == lit(record.id))
         found = problems["problem"].to_pylist()

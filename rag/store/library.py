@@ -130,7 +130,7 @@ class Store:
     def put_document(self, record: DocumentRecord) -> None:
         """Write the document's row, over the one with the same id.
 
-        The status `reading` or `embedding` may be written under the ingest lock only: without it
+        The status `embedding` may be written under the ingest lock only: without it
         such a row is taken for one that a killed process left.
         """
         upsert(self._tables.documents).execute(document_rows(record))
@@ -199,7 +199,7 @@ class Store:
         if record is None:
             return
         self._mark_removing(record)
-        adding = record.status in ("reading", "embedding")
+        adding = record.status == "embedding"
         with self._lock.ingest(wait=-1 if adding else _REMOVAL_WAIT_SECONDS) as locked:
             if locked:
                 self._mark_removing(record)
