@@ -20,10 +20,10 @@ from rag.models.bundled import (
     PACKAGE,
     WEIGHTS,
     bundled_model_folder,
-    dequantised,
 )
 from rag.models.charsmap import precompiled_charsmap
 from rag.models.embedders import make_embedder
+from rag.models.packed_weights import dequantised, unpack
 from rag.settings import IndexSettings, load_settings
 
 pytestmark = pytest.mark.skipif(
@@ -152,9 +152,7 @@ def test_charsmap_replaces_exactly_its_keys():
 
 def test_tokenizer_applies_the_files_own_map(tokenizer, package):
     """Every character of the map, one at a time, gives its outputs joined where Unicode joins."""
-    reader = bundled._Reader((package / WEIGHTS).read_bytes())
-    bundled._read_shape(reader)
-    replacements = bundled._read_pieces(reader).normalisation
+    replacements = unpack((package / WEIGHTS).read_bytes()).tokenizer.normalisation
     assert len(replacements) == 4837
     wrong = [
         (key, got)

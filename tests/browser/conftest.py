@@ -32,7 +32,7 @@ ARGUMENTS = [
     "--disable-sync",
 ]
 # A page that waits for the models on a busy machine.
-PATIENCE_MS = int(os.environ.get("WB_MS", 90_000))  # DEV
+PATIENCE_MS = 90_000
 # Nodes that documents and answers must not bring.
 FOREIGN = (
     ":is([data-testid=stMainBlockContainer], [role=dialog]) :is(script, iframe, object, embed, img, svg image, "
@@ -97,7 +97,7 @@ class Visit:
         """Ask in the chat box; gives the answer's message."""
         before = self.page.get_by_test_id("stChatMessage").count()
         self.page.get_by_test_id("stChatInputTextArea").fill(question)
-        self.page.keyboard.press("Enter")
+        self.page.get_by_test_id("stChatInputSubmitButton").click()
         answer = self.page.get_by_test_id("stChatMessage").nth(before + 1)
         answer.get_by_text(" · rerank ").first.wait_for()
         self.settle()
@@ -195,10 +195,7 @@ def visitor(chromium: playwright.Browser) -> Iterator[Visitor]:
 
 @pytest.fixture(scope="session")
 def library_home(tmp_path_factory: pytest.TempPathFactory) -> Path:
-    home = tmp_path_factory.mktemp("browser") / "library"
-    if "WB" in os.environ:  # DEV
-        shutil.copytree("/tmp/wb/h2", home)  # DEV
-    return home
+    return tmp_path_factory.mktemp("browser") / "library"
 
 
 @pytest.fixture(scope="session")
@@ -220,12 +217,6 @@ class FirstVisit:
 @pytest.fixture(scope="session")
 def first_visit(chromium: playwright.Browser, empty_app: str) -> FirstVisit:
     """The samples, added by the button of the empty library."""
-    if "WB" in os.environ:  # DEV
-        return FirstVisit(
-            "The library is empty.",
-            "1 of 5 files done",
-            ": added (" * 4 + "retrieval-handbook.pdf: added (7 pages, ",
-        )  # DEV
     visit = Visit(chromium.new_page(), empty_app).open()
     button = visit.page.get_by_role("button", name="Add the sample documents")
     button.wait_for()
