@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from rag.pipeline import Pipeline
     from rag.settings import Settings
     from rag.store import Store
-    from rag.types import Answer, Candidate, Progress, Trace
+    from rag.types import Answer, Candidate, Trace
 
 SHOWN_CANDIDATES = 10
 _TEXT_WIDTH = 300
@@ -80,13 +80,13 @@ def add(ctx: click.Context, paths: tuple[Path, ...], as_json: bool) -> None:
             "There is no readable file in that folder.", f"Readable are: {', '.join(SUFFIXES)}."
         )
     results = []
-    with _progress_line() as show:
+    with _status_line() as show:
         for event in _pipeline(ctx).add([File.at(path) for path in found]):
             if not isinstance(event, AddResult):
-                show(event)
+                show(str(event))
                 continue
             results.append(event)
-            show(None)
+            show("")
             if not as_json:
                 click.echo(_printable(str(event)))
     if as_json:
@@ -186,9 +186,11 @@ def _library(ctx: click.Context) -> Store:
 
 
 def _pipeline(ctx: click.Context) -> Pipeline:
-    from rag.pipeline import open_pipeline
+    with _status_line() as show:
+        show("Loading the models …")
+        from rag.pipeline import open_pipeline
 
-    return open_pipeline(_settings(ctx))
+        return open_pipeline(_settings(ctx))
 
 
 def _files(paths: Sequence[Path], suffixes: Sequence[str]) -> Iterator[Path]:
@@ -265,16 +267,15 @@ def _print_footer(trace: Trace, seconds: Any) -> None:
 
 
 @contextmanager
-def _progress_line() -> Iterator[Any]:
+def _status_line() -> Iterator[Callable[[str], None]]:
     """Keep one line of a terminal's stderr up to date; nothing where stderr is no terminal."""
     shown = sys.stderr.isatty()
 
-    def show(event: Progress | None) -> None:
+    def show(line: str) -> None:
         if shown:
-            line = "" if event is None else _printable(str(event))
-            click.echo(f"\r\x1b[2K{line}", nl=False, err=True)
+            click.echo(f"\r\x1b[2K{_printable(line)}", nl=False, err=True)
 
     try:
         yield show
     finally:
-        show(None)
+        show("")
