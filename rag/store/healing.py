@@ -21,7 +21,7 @@ from rag.store.tables import (
 )
 from rag.types import DocumentRecord
 
-_INTERRUPTED = "Adding was interrupted."
+_INTERRUPTED = "Adding was interrupted. Add the file again."
 
 _log = logging.getLogger(__name__)
 
