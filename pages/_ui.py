@@ -122,7 +122,8 @@ def sidebar(records: Sequence[DocumentRecord]) -> None:
 
 def add_files(files: Sequence[File]) -> None:
     """Start adding files in the background of this session."""
-    st.session_state["job"] = AddJob(pipeline().add, files)
+    with errors_shown():
+        st.session_state["job"] = AddJob(pipeline().add, files)
 
 
 def uploaded(files: Sequence[UploadedFile]) -> list[File]:

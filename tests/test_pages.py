@@ -223,20 +223,32 @@ def test_a_broken_reranker_is_told_and_the_answer_is_there(open_app: Open, home:
     assert not app.error
 
 
-def test_an_unforeseen_failure_of_the_models_is_told_every_time(
+def refuse(settings: object) -> Pipeline:
+    raise BackendError("The model file is broken.", "Install it again.")
+
+
+def test_models_that_cannot_be_loaded_are_told_every_time(
     open_app: Open, home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     app = open_app(home)
-
-    def refuse(settings: object) -> Pipeline:
-        raise BackendError("The model file is broken.", "Install it again.")
-
     monkeypatch.setattr(rag.pipeline, "open_pipeline", refuse)
     st.cache_resource.clear()
     for _ in range(2):
         app = ask(app, "Where does the cat sleep?")
         assert_clean(app)
         assert "The model file is broken." in texts(app)
+
+
+@pytest.mark.parametrize("page", ["", LIBRARY])
+def test_models_that_cannot_be_loaded_are_told_where_files_are_added(
+    open_app: Open, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, page: str
+) -> None:
+    app = open_app(tmp_path, page)
+    monkeypatch.setattr(rag.pipeline, "open_pipeline", refuse)
+    st.cache_resource.clear()
+    app = press(app, "Add the sample documents")
+    assert_clean(app)
+    assert "The model file is broken." in texts(app)
 
 
 @pytest.mark.parametrize("page", ["", LIBRARY])

@@ -507,7 +507,10 @@ def test_an_interrupted_document_without_chunks_failed_and_keeps_its_original(
     store.put_document(record("d1", "embedding"))
     store.put_original("d1", b"bytes")
     healed = open_store(tmp_path).document("d1")
-    assert (healed.status, healed.message) == ("failed", "Adding was interrupted. Add the file again.")
+    assert (healed.status, healed.message) == (
+        "failed",
+        "Adding was interrupted. Add the file again.",
+    )
     assert store.original("d1") == b"bytes"
     add(store, "d1", ENGLISH)
     assert found_by_words(store, "reranker") == [ENGLISH[0]]

@@ -35,8 +35,9 @@ ARGUMENTS = [
 PATIENCE_MS = 90_000
 # Nodes that documents and answers must not bring.
 FOREIGN = (
-    ":is([data-testid=stMainBlockContainer], [role=dialog]) :is(script, iframe, object, embed, img, svg image, "
-    "svg a, [onerror], [onload], [onclick], [ontoggle], a[href]:not([href^='#']))"
+    ":is([data-testid=stMainBlockContainer], [role=dialog]) "
+    ":is(script, iframe, object, embed, img, svg image, svg a, "
+    "[onerror], [onload], [onclick], [ontoggle], a[href]:not([href^='#']))"
 )
 
 
