@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Sequence
 from dataclasses import dataclass
 
 import streamlit as st
@@ -18,6 +18,9 @@ EXAMPLES = (
     "Which constant does reciprocal rank fusion use?",
 )
 _NEAREST = 3
+# Characters of a passage that are shown whole, and on either side of what is marked.
+_WHOLE = 400
+_AROUND = 120
 _HOW = {
     "quoted": "quoted; no language model configured",
     "generated": "written by {answerer}",
@@ -101,12 +104,17 @@ def ask(question: str, history: list[Exchange]) -> None:
             turns = [Turn(exchange.question, exchange.answer.text) for exchange in history]
             reply = ui.pipeline().ask(question, turns)
         place = st.empty()
-        for _ in reply:
-            place.markdown(safe(reply.text))
-        answer = reply.answer
+        try:
+            for _ in reply:
+                place.markdown(safe(reply.text))
+        except BaseException:
+            # Streamlit ends a run that is no longer wanted by raising.
+            reply.stop()
+            raise
+        finally:
+            history.append(Exchange(question, reply.answer))
         place.empty()
-        show_answer(number, answer)
-    history.append(Exchange(question, answer))
+        show_answer(number, reply.answer)
 
 
 def show_exchange(number: int, exchange: Exchange) -> None:
@@ -137,22 +145,18 @@ def show_answer(number: int, answer: Answer) -> None:
             st.caption("The answer is incomplete.")
         ui.show_problem(answer.problem)
     if answer.dropped:
-        st.caption(f"{answer.dropped} invented source numbers were taken out.")
+        st.caption(f"Invented source numbers taken out: {answer.dropped}.")
     st.caption(timings(answer))
     show_sources(number, answer)
 
 
 def timings(answer: Answer) -> str:
     """Seconds of every stage, and who wrote the answer."""
-    stages = " · ".join(f"{stage} {value:.2f}" for stage, value in shown_seconds(answer).items())
-    total = sum(shown_seconds(answer).values())
+    seconds = {stage: value for stage, value in answer.seconds.items() if stage != "first token"}
+    stages = " · ".join(f"{stage} {value:.2f}" for stage, value in seconds.items())
+    total = sum(seconds.values())
     how = _HOW[answer.kind].format(answerer=plain(answer.trace.models["answerer"]))
     return f"{total:.2f} s ({stages}) · {how}"
-
-
-def shown_seconds(answer: Answer) -> Mapping[str, float]:
-    """The stages that add up to the whole."""
-    return {stage: value for stage, value in answer.seconds.items() if stage != "first token"}
 
 
 def show_sources(number: int, answer: Answer) -> None:
@@ -179,7 +183,10 @@ def show_source(
     number: int, position: int, candidate: Candidate, citations: list[Citation]
 ) -> None:
     """One passage: where it stands, what it says, and what every stage thought of it."""
-    with st.container(border=True):
+    text = candidate.chunk.text
+    spans = [(citation.start, citation.end) for citation in citations if citation.quote]
+    start, end = excerpt(text, spans)
+    with st.container(border=True, gap="xsmall"):
         with st.container(horizontal=True, horizontal_alignment="distribute"):
             st.subheader(
                 f"[{position}] {plain(candidate.location)}",
@@ -187,13 +194,31 @@ def show_source(
                 width="content",
             )
             st.markdown(badge_line(candidate), width="content")
-        if candidate.chunk.heading:
+        if candidate.chunk.heading and not text.startswith("#"):
             st.caption(plain(candidate.chunk.heading))
-        spans = [(citation.start, citation.end) for citation in citations]
-        st.markdown(passage(candidate.chunk.text, spans))
+        cut = [(first - start, last - start) for first, last in spans]
+        before, after = "… " if start else "", " …" if end < len(text) else ""
+        st.markdown(before + passage(text[start:end], cut) + after)
         support = max((citation.support for citation in citations), default=None)
         told = "" if support is None else f" · support {support:.2f}"
         st.caption(plain(candidate.evidence + told))
+        if (start, end) != (0, len(text)):
+            with st.expander("Whole passage"):
+                st.markdown(passage(text, spans))
+
+
+def excerpt(text: str, spans: Sequence[tuple[int, int]]) -> tuple[int, int]:
+    """The part of a passage to show at once: what is marked, and some words around it."""
+    if len(text) <= _WHOLE:
+        return 0, len(text)
+    first = min((start for start, _ in spans), default=0)
+    last = max((end for _, end in spans), default=_WHOLE - _AROUND)
+    start, end = max(first - _AROUND, 0), min(last + _AROUND, len(text))
+    # At a blank where there is one near; Chinese is cut anywhere.
+    start = start and (text.find(" ", start, first) + 1 or start)
+    if end < len(text):
+        end = max(text.rfind(" ", last, end), last) if " " in text[last:end] else end
+    return start, end
 
 
 def badge_line(candidate: Candidate) -> str:

@@ -64,12 +64,12 @@ def table(records: Sequence[DocumentRecord]) -> DocumentRecord | None:
         on_select="rerun",
         selection_mode="single-row",
         column_config={
-            "Name": st.column_config.TextColumn(width=220),
+            "Name": st.column_config.TextColumn(width=200),
             "Status": st.column_config.TextColumn(width=80),
-            "Pages": st.column_config.TextColumn(width=75),
+            "Pages": st.column_config.TextColumn(width=70),
             "Chunks": st.column_config.NumberColumn(width=70),
             "Size": st.column_config.TextColumn(width=80),
-            "Added": st.column_config.DatetimeColumn(format="YYYY-MM-DD HH:mm", width=130),
+            "Added": st.column_config.DatetimeColumn(format="YYYY-MM-DD HH:mm", width=145),
         },
         key="documents",
     )

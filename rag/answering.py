@@ -62,6 +62,11 @@ class Reply:
             self._pieces.close()
             self._seconds.setdefault("answer", perf_counter() - started)
 
+    def stop(self) -> None:
+        """Give up the rest; what came stays, and the answer says that it is not whole."""
+        self._problem = Notice("The answer was stopped.", "Ask again for the whole of it.")
+        self._pieces.close()
+
     @cached_property
     def answer(self) -> Answer:
         """The answer as far as it was written; what was not yet asked for is written first."""

@@ -197,6 +197,13 @@ def test_html_keeps_structure_and_drops_noise() -> None:
     )
 
 
+@pytest.mark.parametrize("end", ["", "</body></html>", "</BODY >\n</html>\n", "</body><p>tail"])
+def test_html_read_to_its_end_has_no_notice(end: str) -> None:
+    document = read(f"<html><body><p>first</p><p>最后</p>{end}", "a.html")
+    assert document.notices == ()
+    assert "最后" in document.pages[0].text
+
+
 def test_html_takes_the_title_where_there_is_no_heading() -> None:
     assert text_of("<html><title>标题</title><p>text</p>", "a.html") == "# 标题\n\ntext"
 

@@ -163,6 +163,17 @@ def test_stopping_early_closes_the_stream_and_keeps_what_came(library: Path) -> 
     assert answerer.closed
 
 
+def test_a_stopped_answer_keeps_its_sources_and_says_so(library: Path) -> None:
+    answerer = FakeAnswerer(["The cat sleeps [1]. ", "Two. ", "Three."])
+    reply = make(library, answerer).ask("cat")
+    next(iter(reply))
+    reply.stop()
+    assert reply.answer.text.strip() == "The cat sleeps [1]."
+    assert reply.answer.problem is not None
+    assert reply.answer.citations
+    assert answerer.closed
+
+
 def test_history_reaches_the_model(library: Path) -> None:
     answerer = FakeAnswerer()
     turns = [Turn("Who?", "The cat.")]

@@ -31,6 +31,8 @@ _CELLS = ("td", "th")
 _SPACES = re.compile(r"\s+")
 # The parser stops without a word where it runs out of depth or memory; this shows that it did not.
 _END = "\ue0e4\ue0e5"
+# The parser leaves out text behind these, and HTML may leave them out.
+_CLOSING = re.compile(r"</(?:body|html)\s*>", re.IGNORECASE)
 _CUT = "Its end was not read: it is nested too deeply, or needs more memory than is allowed."
 _HIDDEN = re.compile(r"display\s*:\s*none|visibility\s*:\s*hidden", re.I)
 
@@ -47,7 +49,7 @@ def read_html(source: Source) -> Iterator[Event]:
     parser = etree.HTMLParser(
         encoding="utf-8", no_network=True, remove_comments=True, remove_pis=True, huge_tree=True
     )
-    parser.feed((decoded.text + _END).encode("utf-8", "ignore"))
+    parser.feed((_CLOSING.sub("", decoded.text) + _END).encode("utf-8", "ignore"))
     root = parser.close()
     if not any(_END in text for text in root.itertext()):
         yield Remark(_CUT)
