@@ -24,7 +24,7 @@ type: $(READY) ## check types
 	$(BIN)/mypy
 
 unit: $(READY) browser ## run the tests
-	$(BIN)/pytest
+	$(BIN)/pytest --numprocesses 2 --dist loadfile
 
 fix: $(READY) ## format, and mend what ruff can
 	$(BIN)/ruff format .

@@ -11,6 +11,7 @@ import sys
 import threading
 from collections.abc import Callable
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from pathlib import Path
 
 import docx
@@ -337,12 +338,14 @@ def children() -> list[str]:
     tasks = Path(f"/proc/{os.getpid()}/task")
     if not tasks.is_dir():
         pytest.skip("this platform has no /proc")
-    return [
-        child
-        for task in tasks.iterdir()
-        for child in (task / "children").read_text().split()
-        if b"rag.documents.child" in Path(f"/proc/{child}/cmdline").read_bytes()
-    ]
+    found = []
+    for task in tasks.iterdir():
+        # A thread or a child may end while it is looked at.
+        with suppress(FileNotFoundError):
+            for child in (task / "children").read_text().split():
+                if b"rag.documents.child" in Path(f"/proc/{child}/cmdline").read_bytes():
+                    found.append(child)
+    return found
 
 
 def test_progress_counts_pages_and_can_stop_the_reading() -> None:

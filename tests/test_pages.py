@@ -176,7 +176,7 @@ def test_invented_sources_are_taken_out_and_told(open_app: Open, home: Path) -> 
     answerer = FakeAnswerer(["The cat sleeps [1]. ", "It flies [9]."])
     app = ask(open_app(home, answerer=answerer), "Where does the cat sleep?")
     assert_clean(app)
-    assert "1 invented source number" in texts(app)
+    assert "Invented source numbers taken out: 1" in texts(app)
     assert "[9]" not in texts(app)
 
 

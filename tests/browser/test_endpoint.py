@@ -22,7 +22,7 @@ def test_a_written_answer_cites_its_sources_and_hides_the_key(
 
 def test_invented_sources_are_dropped_and_told(visitor: Visitor, written_app: str) -> None:
     shown = visitor(written_app).open().ask(f"{QUESTION} (invents)").inner_text()
-    assert "invented source number" in shown
+    assert "Invented source numbers taken out: 3" in shown
     assert "[9]" not in shown
     assert "[8]" not in shown
 
