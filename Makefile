@@ -24,7 +24,7 @@ type: $(READY) ## check types
 	$(BIN)/mypy
 
 unit: $(READY) browser ## run the tests
-	$(BIN)/pytest --numprocesses 2 --dist loadfile
+	OMP_NUM_THREADS=1 $(BIN)/pytest --numprocesses 2 --dist loadgroup
 
 fix: $(READY) ## format, and mend what ruff can
 	$(BIN)/ruff format .

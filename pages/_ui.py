@@ -116,7 +116,7 @@ def sidebar(records: Sequence[DocumentRecord]) -> None:
     writer = settings.endpoint.model if settings.endpoint.configured else "quoted sentences"
     with st.sidebar:
         st.caption(
-            f"**{_count(len(ready), 'document')}** · {chunks:,} chunks  \nAnswers: {plain(writer)}"
+            f"**{counted(len(ready), 'document')}** · {chunks:,} chunks  \nAnswers: {plain(writer)}"
         )
 
 
@@ -161,7 +161,7 @@ def _show_running_job() -> None:
     if not job.running:
         st.rerun()
     done, progress = len(job.results), job.progress
-    share, text = done / job.total, f"{done} of {_count(job.total, 'file')} done"
+    share, text = done / job.total, f"{done} of {counted(job.total, 'file')} done"
     if progress is not None:
         share += (progress.done / max(progress.total, 1)) / job.total
         text += f" · {plain(str(progress))}"
@@ -189,5 +189,6 @@ def _show_result(result: AddResult) -> None:
     st.markdown(f"{_RESULT_ICONS[result.outcome]} {plain(str(result))}")
 
 
-def _count(number: int, noun: str) -> str:
+def counted(number: int, noun: str) -> str:
+    """`1 page`, `2 pages`."""
     return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"

@@ -111,7 +111,9 @@ def show_chunk(chunk: Chunk) -> None:
 @st.dialog("Remove this document?")
 def confirm_removal(record: DocumentRecord) -> None:
     """Ask once more, then remove."""
-    st.markdown(f"**{plain(record.name)}** and its {record.chunks} chunks will be removed.")
+    st.markdown(
+        f"**{plain(record.name)}** and its {ui.counted(record.chunks, 'chunk')} will be removed."
+    )
     if st.button("Remove it", type="primary"):
         with ui.errors_shown():
             ui.library().remove(record.id)

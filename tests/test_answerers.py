@@ -155,6 +155,7 @@ def free_port() -> int:
         ("localhost:11434/v1", "not an http or https address", "11434/v1"),
         ("http://127.0.0.1:notaport/v1", "not an http or https address", "11434/v1"),
     ],
+    ids=["refused", "refused by name", "unknown host", "no scheme", "no port"],
 )
 def test_an_endpoint_that_is_not_there_is_named(address, cause, step, caplog):
     caplog.set_level(logging.DEBUG)
