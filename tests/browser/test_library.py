@@ -4,12 +4,13 @@ from __future__ import annotations
 
 import io
 import re
+from contextlib import suppress
 from pathlib import Path
 
 import pypdf
 import pytest
 
-from tests.browser.conftest import Visit, Visitor
+from tests.browser.conftest import PATIENCE_MS, Visit, Visitor, playwright
 
 SAMPLES = Path(__file__).parents[2] / "data" / "sample"
 HOSTILE = (
@@ -38,13 +39,19 @@ def pdf(text: str, password: str = "") -> bytes:
 def choose(visit: Visit, name: str) -> None:
     """Choose a document's row in the table, which is drawn on a canvas."""
     table = visit.page.get_by_test_id("stDataFrame")
-    table.wait_for()
-    rows = table.locator("td[aria-colindex='1']").all_text_contents()
-    table.scroll_into_view_if_needed()
-    box = table.bounding_box()
-    assert box is not None
-    visit.page.mouse.click(box["x"] + 20, box["y"] + 35 * (rows.index(name) + 1.5))
-    visit.page.get_by_role("button", name="Remove", exact=True).wait_for()
+    names = table.locator("td[aria-colindex='1']")
+    playwright.expect(names.filter(has_text=name)).to_have_count(1, timeout=PATIENCE_MS)
+    remove = visit.page.get_by_role("button", name="Remove", exact=True)
+    for _ in range(5):
+        table.scroll_into_view_if_needed()
+        box = table.bounding_box()
+        assert box is not None
+        row = names.all_text_contents().index(name)
+        visit.page.mouse.click(box["x"] + 20, box["y"] + 35 * (row + 1.5))
+        # A click on a table that is just being drawn again is lost.
+        with suppress(playwright.TimeoutError):
+            remove.wait_for(timeout=10_000)
+            break
     visit.settle()
 
 
@@ -62,8 +69,8 @@ def test_a_document_is_added_found_again_and_removed(visitor: Visitor, app: str)
     dialog.get_by_text("ferry.pdf and its 1 chunk will be removed").wait_for()
     dialog.get_by_role("button", name="Remove it").click()
     dialog.wait_for(state="detached")
-    visit.settle()
-    assert "ferry.pdf" not in visit.page.locator("td[aria-colindex='1']").all_text_contents()
+    names = visit.page.locator("td[aria-colindex='1']")
+    playwright.expect(names.filter(has_text="ferry.pdf")).to_have_count(0, timeout=PATIENCE_MS)
 
 
 def test_files_that_cannot_be_read_say_why(visitor: Visitor, app: str) -> None:
@@ -86,7 +93,9 @@ def test_hostile_names_and_texts_are_only_read(visitor: Visitor, app: str) -> No
         assert payload in visit.text
     visit.assert_nothing_foreign()
     visit.page.get_by_role("button", name="Remove", exact=True).click()
-    assert HOSTILE_NAME in visit.page.get_by_role("dialog").inner_text().replace("\u2060", "")
+    dialog = visit.page.get_by_role("dialog")
+    dialog.get_by_text("will be removed").wait_for()
+    assert HOSTILE_NAME in dialog.inner_text().replace("\u2060", "")
     visit.page.keyboard.press("Escape")
     visit.open("Ask")
     for question in ("What does the zeppelin hangar hold?", f"齐柏林飞艇的机库里有什么？{HOSTILE}"):
