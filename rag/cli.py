@@ -21,7 +21,7 @@ if TYPE_CHECKING:
     from rag.pipeline import Pipeline
     from rag.settings import Settings
     from rag.store import Store
-    from rag.types import Answer, Candidate, Trace
+    from rag.types import Answer, Candidate, DocumentRecord, Trace
 
 SHOWN_CANDIDATES = 10
 _TEXT_WIDTH = 300
@@ -207,7 +207,7 @@ def _files(paths: Sequence[Path], suffixes: Sequence[str]) -> Iterator[Path]:
             yield path
 
 
-def _find(library: Store, wanted: str) -> Any:
+def _find(library: Store, wanted: str) -> DocumentRecord:
     from rag.errors import UnknownDocument
 
     matches = [

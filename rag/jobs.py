@@ -11,6 +11,9 @@ from rag.errors import RAGError
 from rag.ingest import Event, File
 from rag.types import AddResult, Notice, Progress
 
+# `Pipeline.add`: the files, and what to ask before each whether to go on.
+Add = Callable[[Sequence[File], Callable[[], bool]], Iterator[Event]]
+
 log = logging.getLogger(__name__)
 
 
@@ -20,11 +23,7 @@ class AddJob:
     `progress` is the latest of the file in hand, `results` grows by one a finished file.
     """
 
-    def __init__(
-        self,
-        add: Callable[[Sequence[File], Callable[[], bool]], Iterator[Event]],
-        files: Sequence[File],
-    ) -> None:
+    def __init__(self, add: Add, files: Sequence[File]) -> None:
         self.total = len(files)
         self.progress: Progress | None = None
         self.results: list[AddResult] = []
@@ -51,11 +50,7 @@ class AddJob:
         """Wait until all files are done."""
         self._thread.join(seconds)
 
-    def _run(
-        self,
-        add: Callable[[Sequence[File], Callable[[], bool]], Iterator[Event]],
-        files: Sequence[File],
-    ) -> None:
+    def _run(self, add: Add, files: Sequence[File]) -> None:
         try:
             for event in add(files, self._cancelled.is_set):
                 if isinstance(event, AddResult):

@@ -52,7 +52,10 @@ def open_library(settings: Settings) -> Store:
 
 
 def open_pipeline(settings: Settings) -> Pipeline:
-    """A pipeline with its models loaded. Raises LibraryError, MissingDependency, MissingKey."""
+    """A pipeline with its models loaded.
+
+    Raises LibraryError, SettingsError, MissingDependency and BackendError.
+    """
     embedder = make_embedder(settings.index, settings.cache)
     store = Store.open(settings.home, settings.index.fingerprint, embedder.dimensions)
     codec = TokenCodec(embedder.dimensions, token_centre(settings.index.embedder))

@@ -5,9 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
-from functools import lru_cache
 from importlib.resources import files
-from typing import Any
 
 import numpy as np
 
@@ -53,15 +51,9 @@ def features(question: Question, passages: Sequence[Passage]) -> Vector:
     return np.stack([late, dense, np.log1p(lexical)], axis=1)
 
 
-@lru_cache(maxsize=1)
-def _coefficients() -> dict[str, Any]:
-    text = (files("rag.models") / "data" / COEFFICIENTS).read_text(encoding="utf-8")
-    coefficients: dict[str, Any] = json.loads(text)
-    return coefficients
-
-
 def _late_interaction() -> Reranker:
-    fitted = _coefficients()
+    text = (files("rag.models") / "data" / COEFFICIENTS).read_text(encoding="utf-8")
+    fitted = json.loads(text)
     return LateInteractionReranker(np.array(fitted["weights"], np.float32), fitted["bias"])
 
 
