@@ -22,7 +22,7 @@ from rag.models.bundled import DIMENSIONS as BUNDLED_DIMENSIONS
 from rag.models.embedders import make_embedder
 from rag.models.rerankers import make_reranker
 from rag.models.token_centre import token_centre
-from rag.retrieval import passages, recall, relevant, rerank
+from rag.retrieval import passages, recall, relevant, remaining, rerank
 from rag.sentences import sentences
 from rag.settings import Settings
 from rag.stopwatch import Stopwatch
@@ -116,7 +116,9 @@ class Pipeline:
         Raises EmptyLibrary; a failing language model is told in the reply.
         """
         found = self.retrieve(text)
-        chosen = found.trace.candidates[: min(found.trace.relevant, self.settings.query.passages)]
+        worthy = found.trace.candidates[: found.trace.relevant]
+        at_hand = [candidate for candidate in worthy if candidate.chunk.id in found.evidence]
+        chosen = tuple(at_hand[: self.settings.query.passages])
         evidence = [found.evidence[candidate.chunk.id] for candidate in chosen]
         return Reply(
             trace=found.trace,
@@ -140,6 +142,7 @@ class Pipeline:
         with stopwatch.stage("evidence"):
             depth = max(query.rerank_depth if self.reranker else 0, query.passages)
             evidence = passages(self.store, candidates[:depth], question, self.codec.decode)
+            candidates = remaining(candidates, depth, evidence)
         notice = None
         if self.reranker is not None:
             with stopwatch.stage("rerank"):

@@ -94,11 +94,14 @@ def passages(
 ) -> list[Passage]:
     """The candidates with the evidence that the index keeps of them, in the same order.
 
-    A candidate that only full text found gets its cosine from its stored vector.
+    A candidate that only full text found gets its cosine from its stored vector. One whose document
+    was removed since recall is left out.
     """
     vectors = store.vectors([candidate.chunk.id for candidate in candidates])
     found = []
     for candidate in candidates:
+        if candidate.chunk.id not in vectors:
+            continue
         dense, codes = vectors[candidate.chunk.id]
         found.append(
             Passage(
@@ -110,6 +113,20 @@ def passages(
             )
         )
     return found
+
+
+def remaining(
+    candidates: Sequence[Candidate], depth: int, evidence: Sequence[Passage]
+) -> list[Candidate]:
+    """The candidates, of the first `depth` only those with evidence, their places counted anew."""
+    found = {passage.chunk.id for passage in evidence}
+    kept = [candidate for candidate in candidates[:depth] if candidate.chunk.id in found]
+    return renumbered([*kept, *candidates[depth:]])
+
+
+def renumbered(candidates: Sequence[Candidate]) -> list[Candidate]:
+    """The candidates with their place in this order as their rank."""
+    return [replace(candidate, rank=rank) for rank, candidate in enumerate(candidates, start=1)]
 
 
 def rerank(
@@ -138,7 +155,7 @@ def rerank(
         for rank, (candidate, score) in enumerate(judged, start=1)
     ]
     order += candidates[len(evidence) :]
-    return [replace(candidate, rank=rank) for rank, candidate in enumerate(order, start=1)], None
+    return renumbered(order), None
 
 
 def checked(scores: Sequence[float], expected: int) -> list[float]:

@@ -181,6 +181,26 @@ def test_history_reaches_the_model(library: Path) -> None:
     assert answerer.seen[0][2] == turns
 
 
+@pytest.mark.parametrize("reranked", [True, False])
+def test_a_passage_removed_while_it_is_asked_for_is_left_out(
+    library: Path, monkeypatch: pytest.MonkeyPatch, reranked: bool
+) -> None:
+    pipeline = make(library, passages=2)
+    if not reranked:
+        pipeline = replace(pipeline, reranker=None)
+    before = [candidate.chunk.id for candidate in pipeline.search("warm cat mat").candidates]
+    whole = Store.vectors
+
+    def without_the_first(store: Store, ids: Sequence[str]) -> object:
+        return {name: found for name, found in whole(store, ids).items() if name != before[0]}
+
+    monkeypatch.setattr(Store, "vectors", without_the_first)
+    answer = pipeline.ask("warm cat mat").answer
+    assert [candidate.chunk.id for candidate in answer.trace.candidates] == before[1:]
+    assert [candidate.rank for candidate in answer.trace.candidates] == list(range(1, len(before)))
+    assert answer.trace.notices == ()
+
+
 def test_without_a_reranker_recall_order_stays(library: Path) -> None:
     pipeline = replace(make(library), reranker=None)
     trace = pipeline.search("warm cat mat")
