@@ -116,16 +116,15 @@ class Pipeline:
         Raises EmptyLibrary; a failing language model is told in the reply.
         """
         found = self.retrieve(text)
-        worthy = found.trace.candidates[: found.trace.relevant]
-        at_hand = [candidate for candidate in worthy if candidate.chunk.id in found.evidence]
-        chosen = tuple(at_hand[: self.settings.query.passages])
-        evidence = [found.evidence[candidate.chunk.id] for candidate in chosen]
+        evidence = found.evidence
+        chosen = tuple(best for best in found.trace.prompt if best.chunk.id in evidence)
+        at_hand = [evidence[candidate.chunk.id] for candidate in chosen]
         return Reply(
             trace=found.trace,
             passages=chosen,
             kind=self.answerer.kind if chosen else "nothing relevant",
-            pieces=self.answerer.stream(found.question, evidence, history),
-            check=partial(self._check, chosen, evidence),
+            pieces=self.answerer.stream(found.question, at_hand, history),
+            check=partial(self._check, chosen, at_hand),
         )
 
     def retrieve(self, text: str) -> Retrieved:
@@ -134,7 +133,8 @@ class Pipeline:
         text = " ".join(text.encode("utf-8", "replace").decode().split())
         if not text:
             raise RAGError("The question is empty.", "Type a question first.")
-        if not self.store.chunk_count():
+        library = self.store.state()
+        if not library.chunks:
             raise EmptyLibrary("The library is empty.", "Add a document first, then ask again.")
         with stopwatch.stage("encode"):
             question = self._encode(text)
@@ -153,6 +153,7 @@ class Pipeline:
             profile=self.settings.profile,
             models=self._models(),
             settings={**self.settings.index.model_dump(), **query.model_dump()},
+            library=library,
             candidates=tuple(candidates),
             relevant=relevant(candidates, query.relevance),
             seconds=stopwatch.seconds,

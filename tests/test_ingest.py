@@ -95,7 +95,7 @@ def test_the_same_bytes_are_one_document(ingest: Ingest, store: Store) -> None:
     added = results(ingest.add(files))
     assert [result.outcome for result in added] == ["added"] + ["already there"] * 4
     assert "copy 0.txt" in str(added[1])
-    assert store.chunk_count() == 2
+    assert store.state().chunks == 2
     assert len(store.documents()) == 1
 
 
@@ -113,7 +113,7 @@ def test_two_threads_adding_the_same_bytes_make_one_document(store: Store) -> No
     for thread in threads:
         thread.join()
     assert sorted(result.outcome for result in outcomes) == ["added", "already there"]
-    assert store.chunk_count() == 2
+    assert store.state().chunks == 2
 
 
 def test_a_broken_file_stops_no_other_and_stays_listed(ingest: Ingest, store: Store) -> None:
@@ -139,7 +139,7 @@ def test_a_failing_model_leaves_nothing_searchable(store: Store) -> None:
     broken = Ingest(store, FakeEmbedder(before=fail), TokenCodec(DIMENSIONS), read, chunk)
     (result,) = results(broken.add([File.holding("a.txt", ENGLISH)]))
     assert result.outcome == "failed"
-    assert store.chunk_count() == 0
+    assert store.state().chunks == 0
     mended = Ingest(store, FakeEmbedder(), TokenCodec(DIMENSIONS), read, chunk)
     (again,) = results(mended.add([File.holding("a.txt", ENGLISH)]))
     assert again.outcome == "added"
@@ -177,13 +177,13 @@ def test_killed_in_any_stage_a_document_is_there_whole_or_not_at_all(tmp_path: P
     for stage, child in children.items():
         assert child.wait(60) == -signal.SIGKILL, stage
         store = Store.open(tmp_path / stage, "test", DIMENSIONS)
-        assert store.chunk_count() == 0
+        assert store.state().chunks == 0
         assert not [record for record in store.documents() if record.status == "ready"]
         ingest = Ingest(store, FakeEmbedder(), TokenCodec(DIMENSIONS), read, chunk)
         (result,) = results(ingest.add([File.holding("a.txt", ENGLISH)]))
         assert result.outcome == "added"
         assert [record.status for record in store.documents()] == ["ready"]
-        assert store.chunk_count() == 2
+        assert store.state().chunks == 2
 
 
 def test_cancelling_skips_the_rest(ingest: Ingest, store: Store) -> None:
@@ -203,7 +203,7 @@ def test_abandoning_midway_leaves_nothing(ingest: Ingest, store: Store) -> None:
             break
     events.close()  # type: ignore[attr-defined]
     assert store.documents() == []
-    assert store.chunk_count() == 0
+    assert store.state().chunks == 0
 
 
 def test_a_model_without_token_vectors_stores_empty_codes(store: Store) -> None:

@@ -109,7 +109,7 @@ def test_a_new_library_is_empty(store: Store) -> None:
     assert store.original("x") is None
     assert store.pages("x") == []
     assert store.chunks("x") == []
-    assert store.chunk_count() == 0
+    assert store.state().chunks == 0
     assert store.names(["x"]) == {}
     assert store.vectors(["x"]) == {}
     assert store.search_dense(np.ones(DIMENSIONS, np.float32), 10) == []
@@ -183,7 +183,7 @@ def test_chunks_of_two_documents_or_of_other_lengths_are_refused(store: Store) -
         store.put_chunks(mixed, vectors_of(ENGLISH[:2]), ENGLISH[:2])
     with pytest.raises(ValueError, match="each with its vectors"):
         store.put_chunks(chunks_of("d1", ENGLISH), vectors_of(ENGLISH[:2]), ENGLISH)
-    assert store.chunk_count() == 0
+    assert store.state().chunks == 0
 
 
 # --- recall --------------------------------------------------------------------------------
@@ -311,10 +311,10 @@ def test_a_document_put_again_replaces_its_chunks(store: Store) -> None:
     for _ in range(5):
         add(store, "d1", ENGLISH)
     add(store, "d2", CHINESE)
-    assert store.chunk_count() == 6
+    assert store.state().chunks == 6
     add(store, "d1", ENGLISH[:1])
     assert store.chunks("d1") == chunks_of("d1", ENGLISH[:1])
-    assert store.chunk_count() == 4
+    assert store.state().chunks == 4
     assert len(store.documents()) == 2
 
 
@@ -332,7 +332,7 @@ def test_two_threads_that_put_one_document_leave_it_once(store: Store) -> None:
             thread.start()
         for thread in threads:
             thread.join()
-        assert store.chunk_count() == 20 * (round_number + 1)
+        assert store.state().chunks == 20 * (round_number + 1)
 
 
 # Importing LanceDB takes seconds, so one process imports it and every child is a fork of it.
@@ -419,7 +419,7 @@ for number in range(4):
     (tmp_path / "go").touch()
     assert nursery.rest() == ["gone 0 0"]
     store = open_store(tmp_path)
-    assert store.chunk_count() == 80
+    assert store.state().chunks == 80
     assert len(store.documents()) == 4
     assert len(store._tables.chunks.list_indices()) == 3
 
@@ -453,7 +453,7 @@ def test_removing_removes_exactly_one(crowded: Store, document_id: str, name: st
     assert len(crowded.vectors([f"{document_id}:0"])) == 1
     crowded.remove(document_id)
     assert crowded.documents() == others
-    assert crowded.chunk_count() == len(ODD)
+    assert crowded.state().chunks == len(ODD)
     assert crowded.pages(document_id) == []
     assert crowded.original(document_id) is None
 
@@ -463,7 +463,7 @@ def test_removing_reaches_every_index(store: Store, tmp_path: Path) -> None:
     other = open_store(tmp_path, "another")
     put_texts(other, "d1", CHINESE)
     store.remove("d1")
-    assert other.chunk_count() == store.chunk_count() == 0
+    assert other.state().chunks == store.state().chunks == 0
 
 
 def test_a_removal_waits_for_the_one_who_adds_and_is_hidden_meanwhile(
@@ -478,10 +478,10 @@ def test_a_removal_waits_for_the_one_who_adds_and_is_hidden_meanwhile(
         while store.search_lexical("reranker", 5) and time.monotonic() < deadline:
             time.sleep(0.02)
         assert store.search_lexical("reranker", 5) == []
-        assert store.chunk_count() == 3
+        assert store.state().chunks == 3
         thread.join()
     assert store.document("old") is None
-    assert store.chunk_count() == 0
+    assert store.state().chunks == 0
 
 
 def test_a_document_that_is_being_added_is_removed_after_that(store: Store, tmp_path: Path) -> None:
@@ -495,7 +495,7 @@ def test_a_document_that_is_being_added_is_removed_after_that(store: Store, tmp_
         store.put_document(record("d1", "ready"))
     thread.join()
     assert store.documents() == []
-    assert store.chunk_count() == 0
+    assert store.state().chunks == 0
 
 
 # --- healing -------------------------------------------------------------------------------
@@ -535,7 +535,7 @@ def test_what_has_no_document_row_is_not_found_and_goes_at_the_next_start(
     store.put_pages(Document("stray", "n", "t", 3, (Page(1, "one"),)))
     assert found_by_words(store, "reranker") == []
     again = open_store(tmp_path)
-    assert again.chunk_count() == 3
+    assert again.state().chunks == 3
     assert again.original("stray") is None
     assert again.pages("stray") == []
     assert len(again.chunks("kept")) == 3
@@ -606,7 +606,7 @@ for number in range(1000):
         added -= lost
         visible = [chunk.document_id for chunk, _ in store.search_lexical("reranker 仓库", 1000)]
         assert sorted(visible) == sorted([*ready, *ready])
-        assert store.chunk_count() == 6 * len(ready)
+        assert store.state().chunks == 6 * len(ready)
         for document_id in ready:
             assert store.original(document_id) == b"original of " + document_id.encode()
             assert [page.text for page in store.pages(document_id)] == [

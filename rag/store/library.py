@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 import logging
 from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager, suppress
@@ -43,7 +44,7 @@ from rag.store.tables import (
     page_rows,
     upsert,
 )
-from rag.types import Chunk, ChunkVectors, Document, DocumentRecord, Page, Vector
+from rag.types import Chunk, ChunkVectors, Document, DocumentRecord, LibraryState, Page, Vector
 
 _REMOVAL_WAIT_SECONDS = 2.0
 
@@ -184,9 +185,17 @@ class Store:
         return sorted(map(chunk_record, found), key=lambda chunk: chunk.position)
 
     @_in_plain_words("chunks")
-    def chunk_count(self) -> int:
-        """How many chunks this index holds."""
-        return int(self._tables.chunks.count_rows())
+    def state(self) -> LibraryState:
+        """What the library holds now: the documents that can be found, and all chunks."""
+        ready = sorted(
+            record.id for record in self._catalogue.records().values() if record.status == "ready"
+        )
+        return LibraryState(
+            fingerprint=self._tables.chunks.name.removeprefix(CHUNKS),
+            contents=hashlib.sha256("".join(ready).encode()).hexdigest()[:12],
+            documents=len(ready),
+            chunks=int(self._tables.chunks.count_rows()),
+        )
 
     @_in_plain_words(DOCUMENTS)
     def remove(self, document_id: str) -> None:

@@ -1,0 +1,61 @@
+"""What models make of texts, and what they look at."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+import numpy as np
+from numpy.typing import NDArray
+
+from rag.types.documents import Chunk
+
+Vector = NDArray[np.float32]
+
+
+@dataclass(frozen=True, slots=True)
+class Encoding:
+    """The vectors of n texts.
+
+    `dense` is [n, dimensions], every row of length 1.
+    `tokens` has one array [tokens of the text, dimensions] a text, every row of length 1, without
+    the vectors of the prompt and of special tokens; None where the model has no token vectors.
+    """
+
+    dense: Vector
+    tokens: tuple[Vector, ...] | None
+
+
+@dataclass(frozen=True, slots=True)
+class ChunkVectors:
+    """The vectors of a document's chunks as the store keeps them.
+
+    `dense` is [chunks, dimensions]; `token_codes` has one code a chunk, empty where the model has
+    no token vectors.
+    """
+
+    dense: Vector
+    token_codes: tuple[bytes, ...]
+
+
+@dataclass(frozen=True, slots=True)
+class Question:
+    """A question with its vectors: `dense` is [dimensions], `tokens` [tokens, dimensions]."""
+
+    text: str
+    dense: Vector
+    tokens: Vector | None
+
+
+@dataclass(frozen=True, slots=True)
+class Passage:
+    """What a reranker may look at: the chunk and all evidence that recall left behind.
+
+    `dense` is the cosine with the question, `lexical` the BM25 score or 0 where no word matched.
+    `tokens` are the chunk's token vectors, [tokens, dimensions], as the store kept them.
+    """
+
+    chunk: Chunk
+    document: str
+    dense: float
+    lexical: float
+    tokens: Vector | None = None
