@@ -10,7 +10,7 @@ import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, BinaryIO
 
 import click
 
@@ -25,6 +25,8 @@ if TYPE_CHECKING:
 
 SHOWN_CANDIDATES = 10
 _TEXT_WIDTH = 300
+# Whose questions those of the command line are; no page shows them.
+_ASKER = "command line"
 
 as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON instead of text.")
 
@@ -100,15 +102,21 @@ def add(ctx: click.Context, paths: tuple[Path, ...], as_json: bool) -> None:
 @click.pass_context
 def ask(ctx: click.Context, question: str, as_json: bool) -> None:
     """Answer a question, with numbered sources."""
-    from rag.views import answer_view
+    from rag.history import History, recorded
+    from rag.views import record_view
 
-    reply = _pipeline(ctx).ask(question)
-    if as_json:
-        click.echo(_json(answer_view(reply.answer)))
-    else:
+    pipeline = _pipeline(ctx)
+    reply = pipeline.ask(question)
+    if not as_json:
         for piece in reply:
             click.echo(piece, nl=False)
+        click.echo("\n" if reply.passages else "", nl=False)
+    record = recorded(reply.trace, reply.answer)
+    if as_json:
+        click.echo(_json(record_view(record)))
+    else:
         _print_answer(reply.answer)
+    History(pipeline.store, _ASKER).keep(record)
     ctx.exit(1 if reply.answer.problem else 0)
 
 
@@ -118,14 +126,38 @@ def ask(ctx: click.Context, question: str, as_json: bool) -> None:
 @click.pass_context
 def search(ctx: click.Context, question: str, as_json: bool) -> None:
     """Show what every stage thinks of every passage."""
-    from rag.views import trace_view
+    from rag.history import recorded
+    from rag.views import record_view
 
     trace = _pipeline(ctx).search(question)
     if as_json:
-        click.echo(_json(trace_view(trace)))
+        click.echo(_json(record_view(recorded(trace))))
     else:
         _print_candidates(trace.candidates[:SHOWN_CANDIDATES])
         _print_footer(trace, trace.seconds)
+
+
+@main.command()
+@click.argument("file", type=click.File("rb"))
+def trace(file: BinaryIO) -> None:
+    """Print a trace that was saved with --json or downloaded; "-" reads it from standard input."""
+    from rag.trace_files import read_record
+
+    record = read_record(file.read())
+    click.secho(_printable(record.trace.question), bold=True)
+    library = record.trace.library
+    click.secho(
+        f"asked {record.asked_at:%Y-%m-%d %H:%M} UTC · {library.documents} documents, "
+        f"{library.chunks} chunks · index {_printable(library.fingerprint)}",
+        dim=True,
+    )
+    if record.answer is None:
+        _print_candidates(record.trace.candidates[:SHOWN_CANDIDATES])
+        _print_footer(record.trace, record.trace.seconds)
+        return
+    if record.answer.kind != "nothing relevant":
+        click.echo("\n".join(map(_printable, record.answer.text.splitlines())) + "\n")
+    _print_answer(record.answer)
 
 
 @main.command("list")
@@ -243,12 +275,23 @@ def _print_answer(answer: Answer) -> None:
         click.echo(NOTHING_RELEVANT)
         _print_candidates(answer.trace.candidates[:3])
     else:
-        click.echo("\n")
+        _print_statements(answer)
         _print_candidates(answer.passages)
     if answer.problem is not None:
         click.secho(answer.problem.message, err=True, fg="red")
         click.echo(answer.problem.hint, err=True)
     _print_footer(answer.trace, answer.seconds)
+
+
+def _print_statements(answer: Answer) -> None:
+    if not answer.statements:
+        return
+    click.secho(answer.support_line, dim=True)
+    for statement in answer.statements:
+        if not statement.supported:
+            text = _printable(one_line(answer.text[statement.start : statement.end]))
+            advice = f" [{statement.better}] supports it more." if statement.better else ""
+            click.secho(f"  not supported ({statement.support:.0%}): {text}{advice}", fg="yellow")
 
 
 def _print_candidates(candidates: Sequence[Candidate]) -> None:

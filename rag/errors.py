@@ -7,6 +7,7 @@ RAGError                 message: what happened; hint: what to do next
 |-- UnsupportedFile      a file of a kind that cannot be read
 |-- UnreadableFile       a file that is broken, protected, empty or without text
 |-- EmptyLibrary         a question was asked before a document was added
+|-- UnreadableTrace      a file that is no trace of RankLens, or one of a newer version
 |-- UnknownDocument      no document has that id or name
 |-- LibraryError         the library on disk cannot be opened, read or written
 `-- BackendError         a model or an endpoint failed while it worked
@@ -56,6 +57,10 @@ class UnreadableFile(RAGError):
 
 class EmptyLibrary(RAGError):
     """A question was asked before a document was added."""
+
+
+class UnreadableTrace(RAGError):
+    """The file is no trace of RankLens, or one of a newer version."""
 
 
 class UnknownDocument(RAGError):

@@ -1,4 +1,7 @@
-"""Traces and answers as JSON: the same numbers under the same names everywhere."""
+"""Traces and answers as JSON: the same numbers under the same names everywhere.
+
+`rag.trace_files` reads back what `record_view` writes; `docs/trace.md` describes it.
+"""
 
 from __future__ import annotations
 
@@ -11,20 +14,39 @@ from rag.types import (
     Candidate,
     DocumentRecord,
     Notice,
+    Record,
     Score,
+    Statement,
     Trace,
 )
 
 JSON = dict[str, Any]
 
+FORMAT = "ranklens-trace"
+# Goes up when a reader of the older layout would misread the newer one.
+VERSION = 1
+
+
+def record_view(record: Record) -> JSON:
+    """What `rag ask --json` and `rag search --json` print, and what a downloaded trace holds."""
+    seen = trace_view(record.trace) if record.answer is None else answer_view(record.answer)
+    return {
+        "format": FORMAT,
+        "version": VERSION,
+        "id": record.id,
+        "asked_at": record.asked_at.isoformat(),
+        **seen,
+    }
+
 
 def trace_view(trace: Trace) -> JSON:
-    """What `rag search --json` prints."""
+    """What retrieval did."""
     return {
         "question": trace.question,
         "profile": trace.profile,
         "models": dict(trace.models),
         "settings": dict(trace.settings),
+        "library": asdict(trace.library),
         "relevant": trace.relevant,
         "candidates": [candidate_view(candidate) for candidate in trace.candidates],
         "seconds": {stage: round(seconds, 4) for stage, seconds in trace.seconds.items()},
@@ -41,6 +63,7 @@ def candidate_view(candidate: Candidate) -> JSON:
         "document_id": chunk.document_id,
         "page": chunk.page,
         "chunk_id": chunk.id,
+        "position": chunk.position,
         "start": chunk.start,
         "end": chunk.end,
         "heading": chunk.heading,
@@ -58,7 +81,7 @@ def score_view(score: Score | None) -> JSON | None:
 
 
 def answer_view(answer: Answer) -> JSON:
-    """What `rag ask --json` prints: the trace and what was made of it."""
+    """The trace and what was made of it."""
     return {
         **trace_view(answer.trace),
         "answer": answer.text,
@@ -73,13 +96,27 @@ def answer_view(answer: Answer) -> JSON:
                 "page": citation.candidate.chunk.page,
                 "claim": list(citation.claim),
                 "quote": citation.quote,
+                "start": citation.start,
+                "end": citation.end,
                 "support": round(citation.support, 4),
             }
             for citation in answer.citations
         ],
+        "statements": [statement_view(statement) for statement in answer.statements],
         "dropped_citations": answer.dropped,
         "problem": None if answer.problem is None else notice_view(answer.problem),
         "seconds": {stage: round(seconds, 4) for stage, seconds in answer.seconds.items()},
+    }
+
+
+def statement_view(statement: Statement) -> JSON:
+    """A sentence of the answer as it was audited."""
+    return {
+        **asdict(statement),
+        "numbers": list(statement.numbers),
+        "support": round(statement.support, 4),
+        "better_support": round(statement.better_support, 4),
+        "false_quotations": list(statement.false_quotations),
     }
 
 

@@ -36,7 +36,8 @@ FLOORS = [
         "rag.store",
         "rag.views",
     },
-    {"rag.jobs", "rag.pipeline", "rag.serving"},
+    {"rag.trace_files"},
+    {"rag.history", "rag.jobs", "rag.pipeline", "rag.serving", "rag.settings_file"},
     {"rag.cli"},
 ]
 

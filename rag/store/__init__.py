@@ -6,6 +6,8 @@
 | `originals` | the bytes of a file, written once, never read by listings |
 | `pages` | the text of one page |
 | `chunks_<fingerprint>` | a passage with its dense vector and its token codes |
+| `questions` | what somebody asked, with its trace and answer |
+| `measurements` | a figure that was measured once on this library |
 
 The chunks of a document come in one commit, and that commit makes the document searchable.
 """

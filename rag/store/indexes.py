@@ -20,7 +20,7 @@ REFINE_FACTOR = 4
 _LOOSE_ROWS = 512
 
 # A query may still read the version it began with; none lasts longer than this.
-_OLD_VERSION = timedelta(minutes=15)
+OLD_VERSION = timedelta(minutes=15)
 
 # Data files of deleted rows and old versions that are not worth rewriting a table for.
 _WASTE_BYTES = 64 * 1024**2
@@ -63,7 +63,7 @@ def merge_fragments(table: Any, disk_bytes: int, fragments: int | None = None) -
     small = stats["fragment_stats"]["num_small_fragments"]
     many = fragments is not None and small > fragments + stats["num_rows"] // 1000
     if many or disk_bytes > 2 * stats["total_bytes"] + _WASTE_BYTES:
-        table.optimize(cleanup_older_than=_OLD_VERSION)
+        table.optimize(cleanup_older_than=OLD_VERSION)
 
 
 def _scalar_indexes() -> dict[str, Any]:

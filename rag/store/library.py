@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import logging
+import random
 from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import replace
@@ -22,16 +23,22 @@ from rag.store.failures import plain_words
 from rag.store.healing import finish_removals, remove_strays, settle_interrupted
 from rag.store.indexes import ensure_indexes, fold_in, merge_fragments
 from rag.store.locking import LibraryLock
+from rag.store.measurements import Measurements
+from rag.store.questions import Questions
 from rag.store.tables import (
     CHUNK_COLUMNS,
     CHUNKS,
     DOCUMENTS,
     DOCUMENTS_SCHEMA,
+    MEASUREMENTS,
+    MEASUREMENTS_SCHEMA,
     ORIGINALS,
     ORIGINALS_SCHEMA,
     PAGE_COLUMNS,
     PAGES,
     PAGES_SCHEMA,
+    QUESTIONS,
+    QUESTIONS_SCHEMA,
     Tables,
     chunk_record,
     chunk_rows,
@@ -83,6 +90,8 @@ class Store:
         self._tables = tables
         self._catalogue = Catalogue(tables.documents)
         self._lock = lock
+        self.questions = Questions(uri, tables.questions)
+        self.measurements = Measurements(uri, tables.measurements)
 
     @classmethod
     def open(cls, uri: str | Path, fingerprint: str, dimensions: int) -> Store:
@@ -183,6 +192,27 @@ class Store:
         where = col("document_id") == lit(document_id)
         found = matching(self._tables.chunks, CHUNK_COLUMNS, where).to_pylist()
         return sorted(map(chunk_record, found), key=lambda chunk: chunk.position)
+
+    @_in_plain_words("chunks")
+    def texts(self, chunk_ids: Sequence[str]) -> dict[str, str]:
+        """The texts of these chunks, without unknown ids."""
+        if not chunk_ids:
+            return {}
+        where = col("id").isin(list(chunk_ids))
+        found = matching(self._tables.chunks, ["id", "text"], where)
+        return dict(zip(found["id"].to_pylist(), found["text"].to_pylist(), strict=True))
+
+    @_in_plain_words("chunks")
+    def sample(self, count: int, seed: int) -> list[Chunk]:
+        """At most `count` chunks drawn at random, the same for the same seed and library."""
+        table = self._tables.chunks
+        rows = int(table.count_rows())
+        places = sorted(random.Random(seed).sample(range(rows), min(count, rows)))
+        if not places:
+            return []
+        found = table.take_offsets(places).select(list(CHUNK_COLUMNS)).to_arrow()
+        drawn = [(chunk_record(row), 0.0) for row in found.to_pylist()]
+        return [chunk for chunk, _ in self._searchable(drawn)]
 
     @_in_plain_words("chunks")
     def state(self) -> LibraryState:
@@ -313,10 +343,20 @@ def _open_tables(uri: str, connection: Any, fingerprint: str, dimensions: int) -
         (ORIGINALS, ORIGINALS_SCHEMA),
         (PAGES, PAGES_SCHEMA),
         (CHUNKS + fingerprint, chunks_schema(dimensions)),
+        (QUESTIONS, QUESTIONS_SCHEMA),
+        (MEASUREMENTS, MEASUREMENTS_SCHEMA),
     ):
         with plain_words(uri, name):
             opened[name] = connection.create_table(name, schema=schema, exist_ok=True)
     chunks = opened[CHUNKS + fingerprint]
     with plain_words(uri, chunks.name):
         ensure_indexes(chunks)
-    return Tables(connection, opened[DOCUMENTS], opened[ORIGINALS], opened[PAGES], chunks)
+    return Tables(
+        connection,
+        documents=opened[DOCUMENTS],
+        originals=opened[ORIGINALS],
+        pages=opened[PAGES],
+        chunks=chunks,
+        questions=opened[QUESTIONS],
+        measurements=opened[MEASUREMENTS],
+    )

@@ -20,6 +20,8 @@ DOCUMENTS = "documents"
 ORIGINALS = "originals"
 PAGES = "pages"
 CHUNKS = "chunks_"
+QUESTIONS = "questions"
+MEASUREMENTS = "measurements"
 
 DOCUMENT_COLUMNS = (
     "id",
@@ -46,6 +48,8 @@ class Tables:
     originals: Any
     pages: Any
     chunks: Any
+    questions: Any
+    measurements: Any
 
     def every_chunks(self) -> list[Any]:
         """The chunk tables of all indexes of the library, this one included."""
@@ -110,6 +114,17 @@ ORIGINALS_SCHEMA = pa.schema([_ID, pa.field("content", pa.large_binary(), nullab
 PAGES_SCHEMA = pa.schema(
     [_ID, _text("document_id"), _number("number"), _text("text"), _text("problem")]
 )
+
+QUESTIONS_SCHEMA = pa.schema(
+    [
+        _ID,
+        _text("asker"),
+        _text("question"),
+        pa.field("asked_at", pa.timestamp("us", tz="UTC"), nullable=False),
+        pa.field("trace", pa.large_binary(), nullable=False),
+    ]
+)
+MEASUREMENTS_SCHEMA = pa.schema([_ID, pa.field("content", pa.large_binary(), nullable=False)])
 
 
 def chunks_schema(dimensions: int) -> pa.Schema:

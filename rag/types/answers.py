@@ -97,6 +97,14 @@ class Answer:
         """How many of the statements are supported."""
         return sum(statement.supported for statement in self.statements)
 
+    @property
+    def support_line(self) -> str:
+        """How many sentences are supported, in words; empty where there is none to support."""
+        total = len(self.statements)
+        if not total:
+            return ""
+        return f"{self.supported} of {total} {'sentence' if total == 1 else 'sentences'} supported"
+
 
 @dataclass(frozen=True, slots=True)
 class Record:

@@ -1,0 +1,32 @@
+"""Figures that were measured once on this library, by name."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import pyarrow as pa
+from lancedb.expr import col, lit
+
+from rag.store.failures import plain_words
+from rag.store.tables import MEASUREMENTS, MEASUREMENTS_SCHEMA, matching, upsert
+
+
+class Measurements:
+    """Names and contents. Every method raises LibraryError where the library cannot be used."""
+
+    def __init__(self, uri: str, table: Any) -> None:
+        self._uri = uri
+        self._table = table
+
+    def get(self, name: str) -> bytes | None:
+        """What was kept under the name, or None."""
+        with plain_words(self._uri, MEASUREMENTS):
+            found = matching(self._table, ["content"], col("id") == lit(name))
+        return found["content"][0].as_py() if found.num_rows else None
+
+    def put(self, name: str, content: bytes) -> None:
+        """Keep the content under the name, in place of what was there."""
+        row = {"id": name, "content": content}
+        with plain_words(self._uri, MEASUREMENTS):
+            rows = pa.Table.from_pylist([row], schema=MEASUREMENTS_SCHEMA)
+            upsert(self._table).execute(rows)
