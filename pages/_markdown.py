@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Mapping, Sequence
+from itertools import pairwise
 from typing import Any
 from urllib.parse import urlsplit
 
@@ -38,7 +39,10 @@ _TRIGGERS = re.compile(
 # A heading line, or a run of other lines up to a blank line or the next heading.
 _BLOCK = re.compile(r"^#{1,6} .*$|\S(?:(?!\n[ \t]*\n|\n#{1,6} )[\s\S])*", re.MULTILINE)
 _HEADING = re.compile(r"#{1,6} +(.*)")
-_CITATION = re.compile(r"\[(\d+)\]")
+# A character that no text may use stands for the mark until the Markdown around it is parsed.
+_DOUBT = "\ufdd0"
+_DOUBT_BADGE = " :orange-badge[not supported]"
+_CITATION = re.compile(rf"\[(\d+)\]|{_DOUBT}")
 
 
 def plain(text: str) -> str:
@@ -69,13 +73,49 @@ def passage(text: str, marked: Sequence[Span] = ()) -> str:
     return "\n\n".join(shown)
 
 
-def safe(text: str, citation: CitationLink | None = None) -> str:
+def shaded(text: str, shades: Sequence[tuple[Span, str]], bold: Sequence[Span] = ()) -> str:
+    """Markdown that shows a passage with a colour behind some spans and others in bold.
+
+    A colour is written as CSS has it. The spans of one kind do not overlap.
+    """
+    cuts = {0, len(text)}
+    for span in [*(span for span, _ in shades), *bold]:
+        cuts.update(span)
+    shown = []
+    for block in _BLOCK.finditer(text):
+        start, end = block.span()
+        heading = _HEADING.match(block.group())
+        start += heading.start(1) if heading else 0
+        inside = sorted({start, end, *(cut for cut in cuts if start < cut < end)})
+        parts = []
+        for first, last in pairwise(inside):
+            colour = next((css for (a, b), css in shades if a <= first < b), "")
+            strong = bool(heading) or any(a <= first < b for a, b in bold)
+            parts.append(_styled(text[first:last], colour, strong))
+        shown.append("".join(parts))
+    return "\n\n".join(shown)
+
+
+def _styled(text: str, colour: str, strong: bool) -> str:
+    if not text.strip() or not (colour or strong):
+        return _kept_blanks(text)
+    words = f"**{plain(text)}**" if strong else plain(text)
+    # Inside a directive bold needs no blank beside it, which Chinese does not have.
+    background = colour or "transparent"
+    return f'{_gap(text[:1])}:color[{words}]{{background="{background}"}}{_gap(text[-1:])}'
+
+
+def safe(text: str, citation: CitationLink | None = None, doubtful: Sequence[int] = ()) -> str:
     """The Markdown of an answer, reduced to what cannot lead anywhere.
 
     Kept are paragraphs, lists, quotes, tables, code, headings (as bold text) and emphasis.
     Images become their description, links their text and host, HTML its own source.
     Citations `[number]` become what `citation` makes of them, else they stay text.
+    At the offsets `doubtful` a sentence ends that is marked as not supported.
     """
+    text = text.replace(_DOUBT, " ")
+    for offset in sorted(doubtful, reverse=True):
+        text = f"{text[:offset]}{_DOUBT}{text[offset:]}"
     parser = MarkdownIt("commonmark", {"html": False}).enable("table").disable("reference")
     options = {**parser.options, "parser_extension": [_Inert]}
     env: dict[str, Any] = {"citation": citation}
@@ -96,9 +136,10 @@ def _text(node: RenderTreeNode, context: RenderContext) -> str:
     parts = []
     position = 0
     for match in _CITATION.finditer(content):
-        if citation is None:
-            break
-        parts += [_kept_blanks(content[position : match.start()]), citation(int(match[1]))]
+        if match[1] and citation is None:
+            continue
+        made = citation(int(match[1])) if match[1] and citation else _DOUBT_BADGE
+        parts += [_kept_blanks(content[position : match.start()]), made]
         position = match.end()
     return "".join([*parts, _kept_blanks(content[position:])])
 

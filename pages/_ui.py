@@ -11,16 +11,28 @@ import streamlit as st
 from streamlit.navigation.page import StreamlitPage
 from streamlit.runtime.uploaded_file_manager import UploadedFile
 
-from pages._markdown import plain
+from pages._markdown import plain, safe
+from pages._visitor import visitor
 from rag import pipeline as pipelines
+from rag.baseline import Baseline
+from rag.citing import without_citations
 from rag.errors import RAGError
+from rag.history import History
 from rag.ingest import File
 from rag.jobs import AddJob
 from rag.pipeline import Pipeline
 from rag.serving import sample_files
-from rag.settings import load_settings
+from rag.settings import IndexSettings, Settings, load_settings
 from rag.store import Store
-from rag.types import AddResult, DocumentRecord, Notice
+from rag.types import (
+    NOTHING_RELEVANT,
+    AddResult,
+    Answer,
+    DocumentRecord,
+    Notice,
+    Record,
+    Statement,
+)
 
 _FOLDER = Path(__file__).parent
 _REFRESH_SECONDS = 0.5
@@ -42,6 +54,7 @@ def frame() -> StreamlitPage:
         [
             st.Page("pages/ask.py", title="Ask", icon=":material/forum:", default=True),
             st.Page("pages/library.py", title="Library", icon=":material/folder_open:"),
+            st.Page("pages/inspection.py", title="Inspect", icon=":material/frame_inspect:"),
         ]
     )
 
@@ -77,13 +90,63 @@ def pipeline() -> Pipeline:
     """
     loading = _loading()
     try:
-        if loading.done():
-            return loading.result()
-        with st.spinner("Loading the models …"):
-            return loading.result()
+        if not loading.done():
+            with st.spinner("Loading the models …"):
+                loading.result()
+        return loading.result().with_query(load_settings().query)
     except RAGError:
         _loading.clear()
         raise
+
+
+def pipeline_of(settings: Settings) -> Pipeline:
+    """The pipeline of other settings; only another index loads models again."""
+    here = pipeline()
+    if settings.index == here.settings.index:
+        return here.with_query(settings.query)
+    return _pipeline_of_index(settings.index, settings.profile).with_query(settings.query)
+
+
+@st.cache_resource(show_spinner="Loading the models …", max_entries=2)
+def _pipeline_of_index(index: IndexSettings, profile: str) -> Pipeline:
+    return pipelines.open_pipeline(load_settings(profile=profile))
+
+
+def baseline() -> Future[Baseline | None]:
+    """What unrelated pairs score in this library, measured in the background where it must be."""
+    here, state = pipeline(), library().state()
+    return _measuring(here, state.fingerprint, state.chunks, str(here.settings.query.reranker))
+
+
+@st.cache_resource(show_spinner=False, max_entries=8)
+def _measuring(
+    _pipeline: Pipeline, fingerprint: str, chunks: int, reranker: str
+) -> Future[Baseline | None]:
+    return ThreadPoolExecutor(max_workers=1).submit(_pipeline.baseline)
+
+
+def history() -> History:
+    """The questions of the person who looks at the page."""
+    return History(library(), visitor())
+
+
+def keep(record: Record) -> None:
+    """Keep a question in the history; where that fails, say so and go on."""
+    try:
+        history().keep(record)
+    except RAGError as error:
+        show_notice(Notice(f"The question could not be kept. {error.message}", error.hint))
+
+
+def inspected() -> Record | None:
+    """The question that Inspect shows."""
+    return st.session_state.get("inspected")
+
+
+def inspect(record: Record | None, chunk_id: str | None = None) -> None:
+    """Let Inspect show this question, and open this passage of it."""
+    st.session_state["inspected"] = record
+    st.session_state["chosen"] = chunk_id
 
 
 @contextmanager
@@ -124,6 +187,49 @@ def add_files(files: Sequence[File]) -> None:
     """Start adding files in the background of this session."""
     with errors_shown():
         st.session_state["job"] = AddJob(pipeline().add, files)
+
+
+def show_answer_text(answer: Answer, anchors: str = "") -> None:
+    """The answer with its citations, and a mark behind every sentence that is not supported.
+
+    With `anchors`, citations lead to the cards whose anchors begin with it.
+    """
+    if answer.kind == "nothing relevant":
+        st.markdown(f"**{NOTHING_RELEVANT}**")
+    elif answer.text:
+        link = (lambda source: f"[\\[{source}\\]](#{anchors}{source})") if anchors else None
+        doubtful = [one.end for one in answer.statements if not one.supported]
+        st.markdown(safe(answer.text, link, doubtful))
+
+
+def show_audit(answer: Answer) -> None:
+    """How many sentences are supported, and what is wrong with the others."""
+    doubtful = [one for one in answer.statements if not one.supported]
+    icon = ":material/warning:" if doubtful else ":material/verified:"
+    st.caption(f"{icon} {answer.support_line}")
+    if not doubtful and not any(one.better for one in answer.statements):
+        return
+    with st.expander("What is doubtful", expanded=False):
+        for statement in answer.statements:
+            if statement.supported and not statement.better:
+                continue
+            st.markdown(
+                f"“{plain(without_citations(answer.text[statement.start : statement.end]))}”"
+            )
+            st.caption(plain(_doubt(statement)))
+
+
+def _doubt(statement: Statement) -> str:
+    parts = []
+    if not statement.numbers:
+        parts.append("It cites no passage.")
+    else:
+        cited = ", ".join(f"[{number}]" for number in statement.numbers)
+        parts.append(f"Support by {cited}: {statement.support:.0%}.")
+    parts += [f"“{words}” is not in a cited passage." for words in statement.false_quotations]
+    if statement.better:
+        parts.append(f"[{statement.better}] supports it more: {statement.better_support:.0%}.")
+    return " ".join(parts)
 
 
 def uploaded(files: Sequence[UploadedFile]) -> list[File]:

@@ -3,14 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import streamlit as st
 
 from pages import _ui as ui
 from pages._markdown import passage, plain, safe
 from rag.documents import SUFFIXES
-from rag.types import NOTHING_RELEVANT, Answer, Candidate, Citation, Turn
+from rag.history import recorded
+from rag.types import Answer, Candidate, Citation, Record, Turn
 
 EXAMPLES = (
     "When is a reranker worth having?",
@@ -28,18 +28,10 @@ _HOW = {
 }
 
 
-@dataclass(frozen=True, slots=True)
-class Exchange:
-    """One question of this session and its answer."""
-
-    question: str
-    answer: Answer
-
-
 def page() -> None:
     """The whole page, top to bottom."""
     ui.ensure_frame()
-    history: list[Exchange] = st.session_state.setdefault("history", [])
+    history: list[Record] = st.session_state.setdefault("history", [])
     with ui.errors_shown():
         records = ui.library().documents()
     ui.sidebar(records)
@@ -49,8 +41,8 @@ def page() -> None:
     if not history and not question and not st.session_state.get("waiting"):
         with first.container():
             welcome(empty=not any(record.status == "ready" for record in records))
-    for number, exchange in enumerate(history, start=1):
-        show_exchange(number, exchange)
+    for number, record in enumerate(history, start=1):
+        show_exchange(number, record)
     if waiting := st.session_state.get("waiting"):
         show_question(waiting)
     ui.show_job()
@@ -95,13 +87,13 @@ def welcome(*, empty: bool) -> None:
                 st.rerun()
 
 
-def ask(question: str, history: list[Exchange]) -> None:
+def ask(question: str, history: list[Record]) -> None:
     """Answer one question, streaming, and keep it in the history."""
     number = len(history) + 1
     show_question(question)
     with st.chat_message("assistant", avatar=":material/frame_inspect:"):
         with st.spinner("Looking through the library …"):
-            turns = [Turn(exchange.question, exchange.answer.text) for exchange in history]
+            turns = [Turn(one.trace.question, one.answer.text) for one in history if one.answer]
             reply = ui.pipeline().ask(question, turns)
         place = st.empty()
         try:
@@ -112,16 +104,18 @@ def ask(question: str, history: list[Exchange]) -> None:
             reply.stop()
             raise
         finally:
-            history.append(Exchange(question, reply.answer))
+            record = recorded(reply.trace, reply.answer)
+            history.append(record)
+            ui.keep(record)
         place.empty()
-        show_answer(number, reply.answer)
+        show_answer(number, record)
 
 
-def show_exchange(number: int, exchange: Exchange) -> None:
+def show_exchange(number: int, record: Record) -> None:
     """A question and its answer, as they were."""
-    show_question(exchange.question)
+    show_question(record.trace.question)
     with st.chat_message("assistant", avatar=":material/frame_inspect:"):
-        show_answer(number, exchange.answer)
+        show_answer(number, record)
 
 
 def show_question(question: str) -> None:
@@ -130,24 +124,24 @@ def show_question(question: str) -> None:
         st.markdown(plain(question))
 
 
-def show_answer(number: int, answer: Answer) -> None:
-    """Text, what went wrong, seconds, sources."""
+def show_answer(number: int, record: Record) -> None:
+    """Text, what went wrong, what supports it, seconds, sources."""
+    answer = record.answer
+    if answer is None:
+        return
     for notice in answer.trace.notices:
         ui.show_notice(notice)
-    if answer.kind == "nothing relevant":
-        st.markdown(f"**{NOTHING_RELEVANT}**")
-    elif answer.text:
-        st.markdown(
-            safe(answer.text, lambda source: f"[\\[{source}\\]](#{anchor(number, source)})")
-        )
+    ui.show_answer_text(answer, anchors=anchor(number, ""))
     if answer.problem is not None:
         if answer.text:
             st.caption("The answer is incomplete.")
         ui.show_problem(answer.problem)
     if answer.dropped:
         st.caption(f"Invented source numbers taken out: {answer.dropped}.")
+    if answer.statements:
+        ui.show_audit(answer)
     st.caption(timings(answer))
-    show_sources(number, answer)
+    show_sources(number, record, answer)
 
 
 def timings(answer: Answer) -> str:
@@ -159,11 +153,11 @@ def timings(answer: Answer) -> str:
     return f"{total:.2f} s ({stages}) · {how}"
 
 
-def show_sources(number: int, answer: Answer) -> None:
+def show_sources(number: int, record: Record, answer: Answer) -> None:
     """A card a cited passage; the others that were in the prompt, or the nearest, folded away."""
     if answer.kind == "nothing relevant":
         for position, candidate in enumerate(answer.trace.candidates[:_NEAREST], start=1):
-            show_source(number, position, candidate, [])
+            show_source(number, record, position, candidate, [])
         return
     cited: dict[int, list[Citation]] = {}
     for citation in answer.citations:
@@ -171,16 +165,16 @@ def show_sources(number: int, answer: Answer) -> None:
     sources = list(enumerate(answer.passages, start=1))
     for position, candidate in sources:
         if position in cited or not cited:
-            show_source(number, position, candidate, cited.get(position, []))
+            show_source(number, record, position, candidate, cited.get(position, []))
     rest = [source for source in sources if cited and source[0] not in cited]
     if rest:
         with st.expander(f"{len(rest)} more in the prompt, not cited"):
             for position, candidate in rest:
-                show_source(number, position, candidate, [])
+                show_source(number, record, position, candidate, [])
 
 
 def show_source(
-    number: int, position: int, candidate: Candidate, citations: list[Citation]
+    number: int, record: Record, position: int, candidate: Candidate, citations: list[Citation]
 ) -> None:
     """One passage: where it stands, what it says, and what every stage thought of it."""
     text = candidate.chunk.text
@@ -193,14 +187,23 @@ def show_source(
                 anchor=anchor(number, position),
                 width="content",
             )
-            st.markdown(badge_line(candidate), width="content")
+            with st.container(horizontal=True, width="content", vertical_alignment="center"):
+                st.markdown(badge_line(candidate), width="content")
+                if st.button(
+                    "Why?",
+                    key=f"why-{number}-{position}",
+                    type="tertiary",
+                    help="What every stage did with this passage",
+                ):
+                    ui.inspect(record, candidate.chunk.id)
+                    st.switch_page("pages/inspection.py")
         if candidate.chunk.heading and not text.startswith("#"):
             st.caption(plain(candidate.chunk.heading))
         cut = [(first - start, last - start) for first, last in spans]
         before, after = "… " if start else "", " …" if end < len(text) else ""
         st.markdown(before + passage(text[start:end], cut) + after)
         support = max((citation.support for citation in citations), default=None)
-        told = "" if support is None else f" · support {support:.2f}"
+        told = "" if support is None else f" · support {support:.0%}"
         st.caption(plain(candidate.evidence + told))
         if (start, end) != (0, len(text)):
             with st.expander("Whole passage"):
@@ -232,7 +235,7 @@ def badge_line(candidate: Candidate) -> str:
     return " ".join(badges)
 
 
-def anchor(number: int, position: int) -> str:
+def anchor(number: int, position: int | str) -> str:
     """Where the card of a source is on the page."""
     return f"answer-{number}-source-{position}"
 

@@ -8,15 +8,19 @@ from functools import cached_property
 from time import perf_counter
 
 from rag.errors import RAGError
-from rag.types import Answer, AnswerKind, Candidate, Citation, Notice, Trace
+from rag.types import Answer, AnswerKind, Candidate, Citation, Notice, Statement, Trace
 
 
 @dataclass(frozen=True, slots=True)
 class Checked:
-    """A text whose citations were checked; `dropped` counts the invented ones taken out."""
+    """A text whose citations and statements were checked.
+
+    `dropped` counts the invented citations that were taken out.
+    """
 
     text: str
     citations: tuple[Citation, ...]
+    statements: tuple[Statement, ...]
     dropped: int
 
 
@@ -82,6 +86,7 @@ class Reply:
             passages=self.passages,
             trace=self.trace,
             seconds={**self.trace.seconds, **self._seconds},
+            statements=checked.statements,
             dropped=checked.dropped,
             problem=self._problem,
         )

@@ -12,7 +12,7 @@ SentenceSplitter = Callable[[str], list[tuple[int, int]]]
 
 @dataclass(frozen=True, slots=True)
 class Claim:
-    """A sentence that cites.
+    """A sentence that cites, or that states something without a citation.
 
     `start` and `end` are its offsets in the cited text, its citations included.
     `numbers` are the passages it cites, in the order of their first appearance.
@@ -63,18 +63,27 @@ _NORMAL = re.compile(
     r"|[ \t\u3000]?(?P<run>\((?:\[\d+\])+\)|（(?:\[\d+\])+）|(?:\[\d+\])+)(?!\s?第?\d+号)",
     re.MULTILINE,
 )
+_CODE_ONLY = re.compile(_CODE, re.MULTILINE)
+# 《》 are the marks of a title.
+_QUOTATION = re.compile(
+    r"“(?:[^“”\n]|“[^“”\n]*”)*”|「(?:[^「」\n]|「[^「」\n]*」)*」|『[^『』\n]*』|\"[^\"\n]*\""
+)
+_HEADING = re.compile(r"#{1,6}(?:[ \t]|$)|(?P<bold>\*\*|__)[^.!?。！？]+(?P=bold)$")
+_STATES_NOTHING = re.compile(r"[:：?？]\W*$")
 _OPENING = re.compile(r"[\s>#*•_\"“「(（–—-]*(?:\d+[.)、]\s*)?[\s*_\"“「(（]*")
 _WORD = re.compile(r"\w")
 
 
 def cite(answer: str, passages: int, sentences: SentenceSplitter) -> CitedText:
-    """The answer with every citation written as `[n]`, and the sentences that cite.
+    """The answer with every citation written as `[n]`, and its sentences.
 
     Read are `[1]`, `[1][2]`, `[1, 2]`, `[1-3]`, `[^1]`, `【1】`, `［１］`, `[1†source]`,
     `[passage 1]` and `[1](address)`, whose address is lost.
     Code stays as it is. A number that no passage has is taken out and counted.
-    `sentences` gives the spans of the sentences of a text. A citation belongs to the sentence
-    before it, also after the full stop, or to the sentence that it opens a line with.
+    `sentences` gives the spans of the sentences of a text. A quotation is never cut. A citation
+    belongs to the sentence before it, also after the full stop, or to the sentence that it opens a
+    line with. Headings, questions, lead-ins that end with a colon, and code are sentences only
+    where they cite.
     """
     text, dropped = _normalised(answer, passages)
     return CitedText(text, dropped, _claims(text, sentences))
@@ -83,6 +92,14 @@ def cite(answer: str, passages: int, sentences: SentenceSplitter) -> CitedText:
 def without_citations(text: str) -> str:
     """The text as it reads without the citations in it, whatever their numbers."""
     return _WRITTEN.sub(lambda match: match["code"] or "", text)
+
+
+def quotations(text: str) -> list[str]:
+    """What a text has in quotation marks, without the marks; of a quotation inside one the outer.
+
+    Read are “”, "", 「」 and 『』, on one line.
+    """
+    return [match.group()[1:-1] for match in _QUOTATION.finditer(text)]
 
 
 def _normalised(text: str, passages: int) -> tuple[str, int]:
@@ -137,11 +154,39 @@ class _Mark:
 
 def _claims(text: str, sentences: SentenceSplitter) -> tuple[Claim, ...]:
     bare, marks = _marks(text)
-    spans = [span for span in sentences(bare) if bare[slice(*span)].strip()] if marks else []
+    spans = _uncut([span for span in sentences(bare) if bare[slice(*span)].strip()], bare)
     cited: dict[tuple[int, int], list[_Mark]] = {}
     for mark in marks:
         cited.setdefault(_cited_span(bare, mark.at, spans), []).append(mark)
+    prose = _CODE_ONLY.sub(lambda match: " " * len(match.group()), bare)
+    for span in spans:
+        if _states(prose[slice(*span)].strip()):
+            cited.setdefault(span, [])
     return tuple(_claim(bare, span, cited[span], marks) for span in sorted(cited))
+
+
+def _uncut(spans: Sequence[tuple[int, int]], text: str) -> list[tuple[int, int]]:
+    """The spans, those joined between which a quotation goes on."""
+    joined: list[tuple[int, int]] = []
+    quotations = [match.span() for match in _QUOTATION.finditer(text)]
+    following = 0
+    for start, end in spans:
+        while following < len(quotations) and quotations[following][1] <= start:
+            following += 1
+        if joined and following < len(quotations) and quotations[following][0] < joined[-1][1]:
+            joined[-1] = (joined[-1][0], end)
+        else:
+            joined.append((start, end))
+    return joined
+
+
+def _states(sentence: str) -> bool:
+    """Whether a sentence without a citation claims something."""
+    return bool(
+        _WORD.search(sentence)
+        and not _HEADING.match(sentence)
+        and not _STATES_NOTHING.search(sentence)
+    )
 
 
 def _claim(bare: str, span: tuple[int, int], own: Sequence[_Mark], marks: Sequence[_Mark]) -> Claim:
@@ -151,8 +196,8 @@ def _claim(bare: str, span: tuple[int, int], own: Sequence[_Mark], marks: Sequen
     start = first + sum(mark.end - mark.start for mark in marks if mark.at <= first)
     end = last + sum(mark.end - mark.start for mark in marks if mark.at < last)
     return Claim(
-        start=min(start, *(mark.start for mark in own)),
-        end=max(end, *(mark.end for mark in own)),
+        start=min([start, *(mark.start for mark in own)]),
+        end=max([end, *(mark.end for mark in own)]),
         numbers=tuple(dict.fromkeys(number for mark in own for number in mark.numbers)),
         text=statement.strip(),
     )

@@ -9,9 +9,10 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from functools import partial
 
-from rag.answering import Checked, Reply
+from rag.answering import Reply
+from rag.baseline import Baseline, draw_baseline, dumps, loads, outdated
+from rag.checking import Checker
 from rag.chunking import chunk_document
-from rag.citing import cite, find_quote
 from rag.documents import read_document
 from rag.errors import EmptyLibrary, RAGError
 from rag.ingest import Event, File, Ingest
@@ -22,22 +23,22 @@ from rag.models.bundled import DIMENSIONS as BUNDLED_DIMENSIONS
 from rag.models.embedders import make_embedder
 from rag.models.rerankers import make_reranker
 from rag.models.token_centre import token_centre
-from rag.retrieval import passages, recall, relevant, remaining, rerank
+from rag.retrieval import checked, passages, recall, relevant, remaining, rerank
 from rag.sentences import sentences
-from rag.settings import Settings
+from rag.settings import QuerySettings, Settings
 from rag.stopwatch import Stopwatch
 from rag.store import Store
-from rag.support import best_sentence
 from rag.token_codes import TokenCodec
 from rag.types import (
-    Candidate,
-    Citation,
+    Chunk,
     Passage,
     Question,
     Trace,
     Turn,
     Vector,
 )
+
+from rag.words import WordView, sentence_view, word_view
 
 
 def open_library(settings: Settings) -> Store:
@@ -89,6 +90,16 @@ class Pipeline:
     reranker: Reranker | None
     answerer: Answerer
 
+    def with_query(self, query: QuerySettings) -> Pipeline:
+        """The same library and models, asked with other query settings."""
+        if query == self.settings.query:
+            return self
+        reranker = self.reranker
+        if query.reranker != self.settings.query.reranker:
+            reranker = make_reranker(query.reranker)
+        settings = self.settings.model_copy(update={"query": query})
+        return replace(self, settings=settings, reranker=reranker)
+
     def add(
         self, files: Sequence[File], cancelled: Callable[[], bool] = lambda: False
     ) -> Iterator[Event]:
@@ -124,7 +135,9 @@ class Pipeline:
             passages=chosen,
             kind=self.answerer.kind if chosen else "nothing relevant",
             pieces=self.answerer.stream(found.question, at_hand, history),
-            check=partial(self._check, chosen, at_hand),
+            check=partial(
+                Checker(self.embedder, self.codec).check, chosen=chosen, evidence=at_hand
+            ),
         )
 
     def retrieve(self, text: str) -> Retrieved:
@@ -161,6 +174,70 @@ class Pipeline:
         )
         return Retrieved(question, trace, {passage.chunk.id: passage for passage in evidence})
 
+    def words(self, text: str, chunk: Chunk) -> WordView:
+        """What earned a passage its score for a question, as the models of this pipeline see it.
+
+        By words, unless the reranker gives a text one number: then by sentences. The passage need
+        not be in the library any more.
+        """
+        question = self._encode(text)
+        spans = sentences(chunk.text)
+        by_words = self.reranker is None or self.reranker.by_words
+        tokens = self._token_vectors_of(chunk) if by_words else None
+        if question.tokens is not None and tokens is not None:
+            asked, read = self.embedder.token_spans([text, chunk.text])
+            return word_view(text, question.tokens, asked, chunk.text, tokens, read, spans)
+        scores = self._sentence_scores(question, chunk, spans)
+        return sentence_view(text, chunk.text, spans, scores)
+
+    def baseline(self) -> Baseline | None:
+        """What unrelated pairs score in this library; None where it is too small to tell.
+
+        Drawn once, which takes some seconds, and again when the library has grown.
+        """
+        name = self.reranker.name if self.reranker else "none"
+        state = self.store.state()
+        key = f"baseline {state.fingerprint} {name}"
+        kept = loads(self.store.measurements.get(key) or b"")
+        if kept is not None and not outdated(kept, state.chunks, name):
+            return kept
+        drawn = draw_baseline(
+            self.store,
+            self.embedder,
+            self.codec.rotate,
+            self.codec.decode,
+            self.reranker,
+            sentences,
+        )
+        if drawn is not None:
+            self.store.measurements.put(key, dumps(drawn))
+        return drawn
+
+    def _token_vectors_of(self, chunk: Chunk) -> Vector | None:
+        """As the index holds them, or would hold them where the chunk is gone."""
+        codes = self.store.vectors([chunk.id]).get(chunk.id, (None, b""))[1]
+        if not codes:
+            tokens = self.embedder.encode_documents([chunk.text]).tokens
+            codes = self.codec.encode(tokens[0]) if tokens else b""
+        return self.codec.decode(codes) if codes else None
+
+    def _sentence_scores(
+        self, question: Question, chunk: Chunk, spans: Sequence[Span]
+    ) -> list[float]:
+        """Of each sentence what the reranker, or without one the embedder, makes of it."""
+        texts = [chunk.text[start:end] for start, end in spans]
+        if not texts:
+            return []
+        encoding = self.embedder.encode_documents(texts)
+        cosines = [float(cosine) for cosine in encoding.dense @ question.dense]
+        if self.reranker is None:
+            return cosines
+        alone = [
+            Passage(replace(chunk, text=text), "", dense=cosine, lexical=0.0)
+            for text, cosine in zip(texts, cosines, strict=True)
+        ]
+        return checked(self.reranker.score(question, alone), len(alone))
+
     def _encode(self, text: str) -> Question:
         question = self.embedder.encode_question(text)
         if question.tokens is None:
@@ -173,48 +250,3 @@ class Pipeline:
             "reranker": self.reranker.name if self.reranker else "none",
             "answerer": self.answerer.name,
         }
-
-    def _check(
-        self, chosen: Sequence[Candidate], evidence: Sequence[Passage], text: str
-    ) -> Checked:
-        """Every `[number]` of an answer with the sentence of its passage that supports it best."""
-        cited = cite(text, len(chosen), sentences)
-        pairs = [(claim, number) for claim in cited.claims for number in claim.numbers]
-        verbatim = [find_quote(claim.text, chosen[n - 1].chunk.text) for claim, n in pairs]
-        own_words = [
-            claim.text for (claim, _), span in zip(pairs, verbatim, strict=True) if not span
-        ]
-        vectors = self._token_vectors(own_words)
-        found = [
-            (span, 1.0) if span else self._best_sentence(vectors[claim.text], evidence[number - 1])
-            for (claim, number), span in zip(pairs, verbatim, strict=True)
-        ]
-        citations = tuple(
-            Citation(
-                number=number,
-                candidate=chosen[number - 1],
-                claim=(claim.start, claim.end),
-                quote=chosen[number - 1].chunk.text[start:end],
-                start=start,
-                end=end,
-                support=support,
-            )
-            for (claim, number), ((start, end), support) in zip(pairs, found, strict=True)
-        )
-        return Checked(cited.text, citations, cited.dropped)
-
-    def _best_sentence(self, claim: Vector | None, passage: Passage) -> tuple[Span, float]:
-        if claim is None or passage.tokens is None:
-            return (0, 0), 0.0
-        text = passage.chunk.text
-        token_spans = self.embedder.token_spans([text])[0]
-        return best_sentence(claim, passage.tokens, token_spans, sentences(text))
-
-    def _token_vectors(self, texts: Sequence[str]) -> dict[str, Vector | None]:
-        """Token vectors of texts in the space of the codes; None where the model has none."""
-        if not texts:
-            return {}
-        tokens = self.embedder.encode_documents(texts).tokens
-        if tokens is None:
-            return dict.fromkeys(texts)
-        return {text: self.codec.rotate(rows) for text, rows in zip(texts, tokens, strict=True)}

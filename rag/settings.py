@@ -132,24 +132,24 @@ def load_settings(
     environment = os.environ if environment is None else environment
     home = Path(home or environment.get("RAG_HOME") or default_home()).expanduser().resolve()
     file = _read_file(home / SETTINGS_FILE)
-    profiles = file.pop("profiles", {})
+    named = file.pop("profiles", {})
     name = profile or environment.get("RAG_PROFILE") or file.pop("profile", LOCAL_PROFILE)
     file.pop("profile", None)
-    for layer in (file, *profiles.values()):
+    for layer in (file, *named.values()):
         if "api_key" in layer.get("endpoint", {}):
             raise SettingsError(
                 f"{home / SETTINGS_FILE} holds an API key.",
                 "Take it out of the file and set OPENAI_API_KEY instead.",
             )
-    if name != LOCAL_PROFILE and name not in profiles:
-        known = ", ".join(sorted({LOCAL_PROFILE, *profiles}))
+    if name != LOCAL_PROFILE and name not in named:
+        known = ", ".join(sorted({LOCAL_PROFILE, *named}))
         raise SettingsError(f"There is no profile {name!r}.", f"Choose one of: {known}.")
     values: dict[str, Any] = {
         "home": home,
         "cache": environment.get("RAG_CACHE") or user_cache_path("ranklens", appauthor=False),
         "profile": name,
     }
-    for layer in (file, profiles.get(name, {}), _from_environment(environment)):
+    for layer in (file, named.get(name, {}), _from_environment(environment)):
         values = _merged(values, layer)
     try:
         return Settings.model_validate(values)
@@ -160,6 +160,12 @@ def load_settings(
             f"The setting {key} is not valid: {first['msg']}.",
             f"Correct it in {home / SETTINGS_FILE} or in the environment.",
         ) from None
+
+
+def profiles(home: Path) -> list[str]:
+    """The names of the profiles of a library, the local one first. Raises SettingsError."""
+    named = _read_file(home / SETTINGS_FILE).get("profiles", {})
+    return [LOCAL_PROFILE, *sorted(set(named) - {LOCAL_PROFILE})]
 
 
 def _read_file(path: Path) -> dict[str, Any]:

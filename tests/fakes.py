@@ -65,6 +65,7 @@ class FakeReranker:
     """The share of the question's words that the passage holds."""
 
     name: str = "word overlap"
+    by_words: bool = True
 
     def score(self, question: Question, passages: Sequence[Passage]) -> list[float]:
         asked = set(words(question.text))

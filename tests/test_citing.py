@@ -9,7 +9,8 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from rag.citing import cite, find_quote, without_citations
+import rag.sentences
+from rag.citing import SentenceSplitter, cite, find_quote, without_citations
 
 
 def sentences(text: str) -> list[tuple[int, int]]:
@@ -18,10 +19,18 @@ def sentences(text: str) -> list[tuple[int, int]]:
     return [match.span() for match in re.finditer(pattern, text) if match.group().strip()]
 
 
-def claims(answer: str, passages: int = 3) -> list[tuple[str, tuple[int, ...], str]]:
-    """Each claim as shown, its numbers, and its sentence without citations."""
-    cited = cite(answer, passages, sentences)
-    return [(cited.text[c.start : c.end], c.numbers, c.text) for c in cited.claims]
+def claims(
+    answer: str, passages: int = 3, split: SentenceSplitter = sentences
+) -> list[tuple[str, tuple[int, ...], str]]:
+    """Each claim that cites as shown, its numbers, and its sentence without citations."""
+    cited = cite(answer, passages, split)
+    return [(cited.text[c.start : c.end], c.numbers, c.text) for c in cited.claims if c.numbers]
+
+
+def uncited(answer: str, split: SentenceSplitter = rag.sentences.sentences) -> list[str]:
+    """The claims without a citation, as shown."""
+    cited = cite(answer, 3, split)
+    return [cited.text[c.start : c.end] for c in cited.claims if not c.numbers]
 
 
 @pytest.mark.parametrize(
@@ -101,7 +110,8 @@ def test_invented_numbers_are_taken_out_and_counted(written, normal, dropped):
 )
 def test_what_is_no_citation_stays(text):
     cited = cite(text, 3, sentences)
-    assert (cited.text, cited.dropped, cited.claims) == (text, 0, ())
+    assert (cited.text, cited.dropped) == (text, 0)
+    assert not any(claim.numbers for claim in cited.claims)
 
 
 def test_citations_beside_code_are_read():
@@ -132,6 +142,46 @@ def test_a_citation_belongs_to_the_sentence_before_it_or_the_line_it_opens(answe
     assert claims(answer) == expected
 
 
+@pytest.mark.parametrize(
+    ("answer", "expected"),
+    [
+        ("One is so. Two is so [2]. Three is so.", ["One is so.", "Three is so."]),
+        ("一是这样。二是这样[1]。三是这样。", ["一是这样。", "三是这样。"]),
+        ("It is so [1]It goes on.", []),
+        ("# A heading\n\nIt is so.", ["It is so."]),
+        ("**结论**\n\n事实如此。", ["事实如此。"]),
+        ("**It is so**.", ["**It is so**."]),
+        ("There are two ways:\n\n- the first\n- the second", ["- the first", "- the second"]),
+        ("有以下两点：\n\n- 第一点\n- 第二点", ["- 第一点", "- 第二点"]),
+        ("---\n\n...\n\n***", []),
+        ("```python\nx = 1\n\ny = 2\n```\nIt is so.", ["It is so."]),
+        ("`rag serve`", []),
+        ("Run `rag serve`.", ["Run `rag serve`."]),
+        ("Do you want more? 还想知道什么？", []),
+        ("", []),
+    ],
+)
+def test_a_sentence_that_states_something_is_a_claim_also_without_a_citation(answer, expected):
+    assert uncited(answer) == expected
+
+
+@pytest.mark.parametrize(
+    ("answer", "expected"),
+    [
+        ("“One is. Two is.” [1] Three is.", [("“One is. Two is.” [1]", (1,), "“One is. Two is.”")]),
+        ('He wrote "One. Two." [1]', [('He wrote "One. Two." [1]', (1,), 'He wrote "One. Two."')]),
+        ("「一。二。」[2]三。", [("「一。二。」[2]", (2,), "「一。二。」")]),
+        ("“One is. Two is [1].", [("Two is [1].", (1,), "Two is.")]),
+        (
+            "“One “is so. And” two.” [1]",
+            [("“One “is so. And” two.” [1]", (1,), "“One “is so. And” two.”")],
+        ),
+    ],
+)
+def test_a_quotation_is_one_claim_with_its_citation(answer, expected):
+    assert claims(answer, split=rag.sentences.sentences) == expected
+
+
 ANSWERS = st.text(
     st.sampled_from("ab 1239[]【】［］(),，-–^†:.。\n`#*:号 句"),
     max_size=60,
@@ -146,7 +196,7 @@ def test_whatever_is_written_only_real_numbers_are_left(answer, passages):
     assert cite(cited.text, passages, sentences) == type(cited)(cited.text, 0, cited.claims)
     for claim in cited.claims:
         shown = cited.text[claim.start : claim.end]
-        assert claim.numbers
+        assert claim.numbers or claim.text
         assert all(1 <= number <= passages for number in claim.numbers)
         assert all(f"[{number}]" in shown for number in claim.numbers)
     starts = [claim.start for claim in cited.claims]

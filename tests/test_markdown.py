@@ -16,7 +16,7 @@ from markdown_it import MarkdownIt
 from markdown_it.rules_inline import StateInline
 from markdown_it.token import Token
 
-from pages._markdown import WORD_JOINER, passage, plain, safe
+from pages._markdown import WORD_JOINER, passage, plain, safe, shaded
 
 # mdast-util-gfm-autolink-literal looks for these in text from which the escapes are gone.
 AUTOLINK = re.compile(
@@ -370,3 +370,47 @@ def test_a_cell_keeps_its_code_with_a_bar() -> None:
 
 def test_an_empty_heading_is_nothing() -> None:
     assert safe("a\n\n##").strip() == "a"
+
+
+# --- shades and doubts ---
+
+
+SHADE = "rgba(42,157,130,0.40)"
+
+
+def test_words_are_shaded_and_set_in_bold_where_they_stand() -> None:
+    text = "A cat sleeps.\n\n# The mat\nIt is warm."
+    shown = shaded(text, [((2, 5), SHADE)], [(6, 12)])
+    assert f':color[cat]{{background="{SHADE}"}}' in shown
+    assert ':color[**sleeps**]{background="transparent"}' in shown
+    assert visible(shown.replace(":color", "")).count("cat") == 1
+    assert shown.splitlines()[0].startswith("A :color[cat]")
+
+
+def test_shades_and_bold_meet_inside_chinese() -> None:
+    shown = shaded("重排模型更准。", [((0, 4), SHADE)], [(2, 4)])
+    first, second = f':color[重排]{{background="{SHADE}"}}', "**模型**"
+    assert shown == f'{first}:color[{second}]{{background="{SHADE}"}}更准。'
+
+
+@pytest.mark.parametrize("text", HOSTILE)
+def test_nothing_gets_out_of_a_shade(text: str) -> None:
+    spans = [(start, start + 1) for start in range(0, len(text), 2)]
+    shown = shaded(text, [(span, SHADE) for span in spans], [(1, 3)])
+    own = re.sub(r':color(?=\[)|\{background="[^"]*"\}', "", shown)
+    assert not dangers(own)
+
+
+def test_a_doubtful_sentence_carries_its_mark() -> None:
+    text = "Cats fly [1]. **Dogs bark.** 猫会飞[2]。"
+    ends = [13, text.index(" 猫"), len(text)]
+    shown = safe(text, link, [ends[0], ends[2]])
+    badge = ":orange-badge[not supported]"
+    assert shown.count(badge) == 2
+    assert shown.index(badge) < shown.index("Dogs") < shown.rindex(badge)
+    assert link(1) in shown
+    assert "\ufdd0" not in shown
+
+
+def test_the_mark_cannot_be_written_by_an_answer() -> None:
+    assert "badge" not in safe("Cats fly.\ufdd0 `code\ufdd0`")

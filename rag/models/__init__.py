@@ -54,6 +54,11 @@ class Reranker(Protocol):
         """What the backend is called in traces."""
         ...
 
+    @property
+    def by_words(self) -> bool:
+        """Whether it compares word by word, so that its score can be taken apart by words."""
+        ...
+
     def score(self, question: Question, passages: Sequence[Passage]) -> list[float]:
         """The probability, 0..1, that each passage answers the question; same order and length."""
         ...

@@ -28,6 +28,7 @@ class LateInteractionReranker:
     weights: Vector
     bias: float
     name: str = "late interaction"
+    by_words: bool = True
 
     def score(self, question: Question, passages: Sequence[Passage]) -> list[float]:
         """Probability of relevance of each passage, in the same order."""

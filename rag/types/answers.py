@@ -29,8 +29,8 @@ class Citation:
 
     `quote` is the sentence of the passage that best supports the citing sentence, and `start` and
     `end` are its offsets into the chunk's text.
-    `support` is the late-interaction similarity of the two sentences, 0..1; for a quoted answer
-    the citing sentence is the quote itself.
+    `support` is the probability, 0..1, that the passage says what the citing sentence says; 1
+    where it holds it word for word.
     `claim` are the offsets of the citing sentence in the answer's text.
     """
 
