@@ -16,18 +16,18 @@ Row = dict[str, Any]
 # The name of the selection that a click makes; it holds `[{"id": chunk id}]`.
 SELECTION = "passage"
 
-_GREEN, _ORANGE, _BLUE, _SLATE, _GREY = "#2b9a6c", "#d9652b", "#3b82cf", "#74808f", "#7d838b"
+_GREEN, _ORANGE, _BLUE, _VIOLET, _GREY = "#2b9a6c", "#d9652b", "#3b82cf", "#7d76b5", "#7d838b"
 # Colour, line width and opacity of each kind of line, the least important first.
 _FLOW_STYLES = {
     "other": ("not in the prompt", _GREY, 1.1, 0.42),
-    "kept": ("not cited", _SLATE, 2.2, 0.9),
+    "kept": ("not cited", _VIOLET, 2.2, 0.9),
     "demoted": ("demoted", _ORANGE, 2.2, 0.95),
     "cited": ("cited", _BLUE, 3.0, 1.0),
     "rescued": ("rescued", _GREEN, 3.0, 1.0),
 }
 _CHANGE_STYLES = {
     "same": ("same place", _GREY, 1.0, 0.45),
-    "gone": ("gone", _SLATE, 1.0, 0.9),
+    "gone": ("gone", _VIOLET, 1.0, 0.9),
     "new": ("new", _BLUE, 2.2, 1.0),
     "down": ("down", _ORANGE, 1.6, 0.85),
     "up": ("up", _GREEN, 1.6, 0.85),
@@ -82,7 +82,9 @@ def compare_chart(
     places, labels = [], []
     for chunk_id in dict.fromkeys(candidate.chunk.id for candidate in shown):
         sides = [old.get(chunk_id), new.get(chunk_id)]
-        style = _style(_change(*sides, most), _CHANGE_STYLES, chosen=False)
+        style = _style(
+            _change(old.get(chunk_id), new.get(chunk_id), most), _CHANGE_STYLES, chosen=False
+        )
         for title, candidate, align in zip(titles, sides, ("left", "right"), strict=True):
             if candidate is None or candidate.rank > most:
                 continue
@@ -165,7 +167,7 @@ def _slope_chart(
     used = {row["kind"] for row in places}
     kinds = [(name, color) for name, color, _, _ in reversed(styles.values()) if name in used]
     lowest = max((row["place"] for row in [*places, *labels]), default=1)
-    color = {
+    color: Spec = {
         "field": "kind",
         "type": "nominal",
         "scale": {"domain": [name for name, _ in kinds], "range": [color for _, color in kinds]},
@@ -181,7 +183,7 @@ def _slope_chart(
             "offset": 8,
         },
     }
-    encoding = {
+    encoding: Spec = {
         "color": color,
         "tooltip": [{"field": title, "type": "nominal"} for title in _TOOLTIP],
     }

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import pytest
 from sklearn.metrics import roc_auc_score
+from threadpoolctl import threadpool_limits
 
 from rag.answering import Checked
 from rag.checking import Checker
@@ -170,7 +171,7 @@ def test_a_wrong_number_or_name_lowers_support(
 
 
 def test_an_audit_is_quick(bundled: Checker) -> None:
-    """Six sentences over five passages, beside the one embedding call, in under 150 ms."""
+    """Six sentences over five passages, beside the one embedding call, in under 150 ms of work."""
     texts = [" ".join(ENGLISH * 3), "".join(CHINESE * 4), *(" ".join(ENGLISH[::-1] * 3),) * 3]
     answer = " ".join(f"The pump number {n} starts at once [{n % 5 + 1}]." for n in range(6))
     embedding: list[float] = []
@@ -181,18 +182,20 @@ def test_an_audit_is_quick(bundled: Checker) -> None:
             return getattr(bundled.embedder, name)
 
         def encode_documents(self, given: Sequence[str]) -> object:
-            started = time.perf_counter()
+            started = time.thread_time()
             encoding = bundled.embedder.encode_documents(given)
-            embedding.append(time.perf_counter() - started)
+            embedding.append(time.thread_time() - started)
             return encoding
 
     checker = Checker(Timed(), bundled.codec)  # type: ignore[arg-type]
-    for _ in range(3):
-        started = time.perf_counter()
-        checked(checker, answer, texts)
-        whole.append(time.perf_counter() - started - sum(embedding))
-        embedding.clear()
-    assert min(whole) < 0.15
+    # Threads that wait for a busy machine spin, and that is no work.
+    with threadpool_limits(1):
+        for _ in range(3):
+            started = time.thread_time()
+            checked(checker, answer, texts)
+            whole.append(time.thread_time() - started - sum(embedding))
+            embedding.clear()
+    assert min(whole) < 0.15, whole
 
 
 @pytest.mark.evaldata

@@ -80,6 +80,35 @@ def test_json_is_the_documented_trace(home: Path, files: Path) -> None:
     assert {row["name"] for row in listed} == {"cat.txt", "猫.md"}
 
 
+@pytest.mark.parametrize(("command", "answered"), [("ask", True), ("search", False)])
+@pytest.mark.parametrize("question", ["cat mat", "猫睡在哪里？"])
+def test_a_saved_trace_is_printed_without_the_library(
+    home: Path, files: Path, tmp_path: Path, command: str, answered: bool, question: str
+) -> None:
+    run(home, "add", files)
+    saved = tmp_path / "trace.json"
+    saved.write_text(run(home, command, question, "--json").stdout, encoding="utf-8")
+    printed = run(tmp_path / "elsewhere", "trace", saved)
+    assert printed.exit_code == 0
+    assert question in printed.stdout
+    assert "[1] " in printed.stdout
+    assert "rerank" in printed.stdout
+    assert ("supported" in printed.stdout) is answered
+
+
+def test_what_is_no_trace_is_refused(home: Path, files: Path) -> None:
+    refused = run(home, "trace", files / "cat.txt")
+    assert refused.exit_code == 1
+    assert refused.stderr.splitlines()[0] == "The file is not JSON."
+
+
+def test_a_question_is_kept(home: Path, files: Path) -> None:
+    run(home, "add", files)
+    printed = json.loads(run(home, "ask", "cat mat", "--json").stdout)
+    kept = make(home).store.questions.of("command line")
+    assert [one.id for one in kept] == [printed["id"]]
+
+
 def test_adding_prints_one_json_document(home: Path, files: Path) -> None:
     results = json.loads(run(home, "add", files, "--json").stdout)
     assert [row["outcome"] for row in results] == ["added", "added"]

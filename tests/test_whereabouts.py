@@ -22,9 +22,10 @@ from rag.sentences import sentences
 from rag.settings import IndexSettings, QuerySettings, Settings
 from rag.store import Store
 from rag.token_codes import TokenCodec
-from rag.types import AddResult, Document, Notice, Page, Record, Statement
+from rag.types import AddResult, Chunk, Document, Notice, Page, Record, Statement
 from rag.whereabouts import Whereabouts, expected_page, expected_text
-from rag.whereabouts.letters import LetteredPages, letters
+from rag.whereabouts.letters import Found, LetteredPages, Span, letters
+from rag.whereabouts.splitting import holding, parts
 from rag.whereabouts.stages import rounded_down
 from tests.fakes import DIMENSIONS, FakeAnswerer, FakeEmbedder, FakeReranker
 
@@ -223,9 +224,9 @@ def test_a_passage_that_the_reranker_did_not_read(home: Path, language: Language
 
 @LANGUAGES
 def test_a_passage_that_was_reranked_too_low(home: Path, language: Language) -> None:
-    before, after = follow(home, language, 3, passages=2)
+    before, after = follow(home, language, 3, passages=3)
     assert before.stage == "reranked too low"
-    assert before.message == "The reranker gave it 0.40 at rank 4, and the prompt takes 2."
+    assert before.message == "The reranker gave it 0.40 at rank 4, and the prompt takes 3."
     assert before.hint == "Set passages to at least 4."
     assert after.stage == "in the prompt"
 
@@ -484,6 +485,19 @@ def test_an_overlap_that_holds_the_text_is_no_split(tmp_path: Path) -> None:
     assert found <= set(STEPS)
 
 
+def test_a_passage_whose_share_another_one_holds_as_well_is_no_part() -> None:
+    spans = [(0, 40), (20, 60), (30, 90)]
+    chunks = [
+        Chunk(f"c{number}", "d", number, 1, start, end, "x" * (end - start))
+        for number, (start, end) in enumerate(spans)
+    ]
+    found = Found((Span(1, 10, 80),), 1.0)
+    assert holding(chunks, found) == []
+    assert parts(chunks, found) == chunks
+    short = Found((Span(1, 25, 80),), 1.0)
+    assert parts(chunks, short) == chunks[1:]
+
+
 @pytest.mark.parametrize("language", ["en", "zh"])
 def test_a_text_over_the_end_of_a_page(tmp_path: Path, language: str) -> None:
     lines = LONG[language]
@@ -583,7 +597,7 @@ def test_what_is_cut_out_of_pages_is_found_in_them(texts: list[str], data: st.Da
     assert len(spelled) - len(wanted) < 40
     nearest = LetteredPages(pages).nearest(wanted)
     assert (nearest is None) == (len(wanted) < 3)
-    assert nearest is None or nearest.similarity == 1
+    assert nearest is None or 0 < nearest.similarity <= 1
 
 
 @given(st.floats(0, 1))
