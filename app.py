@@ -2,6 +2,15 @@
 
 from __future__ import annotations
 
-from pages import _ui as ui
+import streamlit as st
+from starlette.middleware import Middleware
 
-ui.frame().run()
+from pages import _ui as ui
+from pages._visitor import VisitorCookie
+
+if __name__ == "__main__":
+    # Streamlit runs this file for every visit,
+    ui.frame().run()
+else:
+    # and imports it once to serve it.
+    app = st.App(__file__, middleware=[Middleware(VisitorCookie)])

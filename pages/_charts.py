@@ -81,10 +81,8 @@ def compare_chart(
     shown = [c for c in [*before.candidates, *after.candidates] if c.rank <= most]
     places, labels = [], []
     for chunk_id in dict.fromkeys(candidate.chunk.id for candidate in shown):
-        sides = [old.get(chunk_id), new.get(chunk_id)]
-        style = _style(
-            _change(old.get(chunk_id), new.get(chunk_id), most), _CHANGE_STYLES, chosen=False
-        )
+        sides = (old.get(chunk_id), new.get(chunk_id))
+        style = _style(_change(sides[0], sides[1], most), _CHANGE_STYLES, chosen=False)
         for title, candidate, align in zip(titles, sides, ("left", "right"), strict=True):
             if candidate is None or candidate.rank > most:
                 continue
@@ -146,7 +144,7 @@ def score_chart(scores: Sequence[float], value: float, title: str) -> Spec:
     }
 
 
-_CUT = {
+_CUT: Spec = {
     "data": {"name": "cut"},
     "mark": {
         "type": "line",
@@ -223,22 +221,24 @@ def _slope_chart(
                 "mark": {"type": "text", "fontSize": 9.5, "fontWeight": 600, "cursor": "pointer"},
                 "encoding": {**encoding, "text": {"field": "rank"}, "color": {"value": "#ffffff"}},
             },
-            *(
-                {
-                    "data": {"name": "labels"},
-                    "transform": [{"filter": {"field": "side", "equal": side}}],
-                    "mark": {
-                        "type": "text",
-                        "align": "right" if side == "left" else "left",
-                        "dx": -14 if side == "left" else 14,
-                        "fontSize": 12,
-                        "cursor": "pointer",
-                    },
-                    "encoding": {**encoding, "text": {"field": "label"}},
-                }
-                for side in sorted({row["side"] for row in labels})
-            ),
+            *(_names(side, encoding) for side in sorted({row["side"] for row in labels})),
         ],
+    }
+
+
+def _names(side: str, encoding: Spec) -> Spec:
+    left = side == "left"
+    return {
+        "data": {"name": "labels"},
+        "transform": [{"filter": {"field": "side", "equal": side}}],
+        "mark": {
+            "type": "text",
+            "align": "right" if left else "left",
+            "dx": -14 if left else 14,
+            "fontSize": 12,
+            "cursor": "pointer",
+        },
+        "encoding": {**encoding, "text": {"field": "label"}},
     }
 
 

@@ -34,6 +34,6 @@ def serve(settings: Settings, port: int, address: str) -> None:
     os.environ["RAG_HOME"] = str(settings.home)
     os.environ["RAG_PROFILE"] = settings.profile
     os.chdir(folder)  # Streamlit reads .streamlit/config.toml from the working folder.
-    arguments = [sys.executable, "-m", "streamlit", "run", str(folder / "pages" / "_server.py")]
+    arguments = [sys.executable, "-m", "streamlit", "run", str(folder / "app.py")]
     arguments += ["--server.port", str(port), "--server.address", address]
     os.execv(sys.executable, arguments)

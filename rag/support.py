@@ -83,11 +83,13 @@ def features(claim: Tokenised, passage: Tokenised) -> tuple[Span, Vector]:
     span, nearest = best_sentence(
         claim.tokens, passage.tokens, passage.token_spans, passage.sentences
     )
+    other_script = abs(_chinese(claim.text) - _chinese(passage.text))
     found = [
         nearest,
         _weakest_run(claim.tokens, _within(passage, span)),
-        _missing_numbers(claim.text, passage.text),
-        abs(_chinese(claim.text) - _chinese(passage.text)),
+        # Another script often writes another number: 3 million, 300万.
+        _missing_numbers(claim.text, passage.text) * (1 - other_script),
+        other_script,
     ]
     return span, np.array(found, dtype=np.float32)
 

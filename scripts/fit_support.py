@@ -140,6 +140,9 @@ def pairs(
                     yield Pair(language, kind, claim, "near", close)
             for source, wrong in wrong_answers(answer, gold, paragraph, others, chance):
                 changed = gold.replace(answer, wrong)
+                # Where the answer is the whole sentence, another one of the paragraph is true.
+                if find_quote(changed, paragraph.text):
+                    continue
                 yield Pair(language, "gold", changed, f"corrupted, {source}", paragraph)
                 changed = pseudo(question, wrong)
                 yield Pair(language, "pseudo", changed, f"corrupted, {source}", paragraph)

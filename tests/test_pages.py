@@ -147,7 +147,7 @@ def test_an_answer_shows_its_source_and_what_earned_it(
     assert f"[1] {document}" in shown
     assert f":yellow-background[{quote}]" in shown
     assert "[[1]](#answer-1-source-1)" in shown
-    evidence = [EVIDENCE.search(line) for line in shown.splitlines() if "support" in line]
+    evidence = [EVIDENCE.search(line) for line in shown.splitlines() if "· support" in line]
     assert evidence
     assert all(evidence)
     assert re.search(r"\d\.\d\d s \(encode \d.*rerank \d.*check \d\.\d\d\) · quoted", shown)

@@ -42,6 +42,7 @@ def show(record: Record, baseline: Baseline | None) -> None:
     st.dataframe(
         rows(record, shown, baseline),
         hide_index=True,
+        placeholder="–",
         key=f"table-{record.id}",
         on_select=lambda: chosen.choose_in_table(f"table-{record.id}", shown),
         selection_mode="single-row",
@@ -62,7 +63,7 @@ def rows(
         "Passage": [candidate.location for candidate in candidates],
         "Rerank": [None if one.rerank is None else 100 * one.rerank.score for one in candidates],
         "Rerank #": [_rank(candidate.rerank) for candidate in candidates],
-        "Moved": [candidate.moved or None for candidate in candidates],
+        "Moved": [one.moved if one.rerank else None for one in candidates],
         "Dense": [_score(candidate.dense) for candidate in candidates],
         "Dense #": [_rank(candidate.dense) for candidate in candidates],
         "BM25": [_score(candidate.lexical) for candidate in candidates],
@@ -92,7 +93,7 @@ def _columns(candidates: Sequence[Candidate]) -> Mapping[str, Any]:
     number, bar = st.column_config.NumberColumn, st.column_config.ProgressColumn
     return {
         "#": number(width=40, pinned=True, help="Final place"),
-        "Passage": st.column_config.TextColumn(width=220, pinned=True),
+        "Passage": st.column_config.TextColumn(width=240, pinned=True),
         "Rerank": bar(
             width=105,
             format="%.1f %%",
@@ -101,7 +102,7 @@ def _columns(candidates: Sequence[Candidate]) -> Mapping[str, Any]:
             help="Probability of relevance",
         ),
         "Rerank #": number(width=75),
-        "Moved": number(width=70, format="%+d", help="Places gained by reranking"),
+        "Moved": number(width=70, format="%d", help="Places gained by reranking"),
         "Dense": bar(
             width=105, format="%.3f", min_value=0, max_value=1, help="Cosine with the question"
         ),

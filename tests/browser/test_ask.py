@@ -9,7 +9,7 @@ import pytest
 from tests.browser.conftest import FirstVisit, Visitor
 
 EVIDENCE = re.compile(
-    r"dense \d\.\d\d \(#\d+\) · BM25 .* · fused #\d+ · rerank \d+% \(#\d+.*\) · support \d\.\d\d"
+    r"dense \d\.\d\d \(#\d+\) · BM25 .* · fused #\d+ · rerank \d+% \(#\d+.*\) · support \d+%"
 )
 FITS = "document.scrollingElement.scrollWidth <= innerWidth"
 BRIGHTNESS = """() => {
@@ -47,7 +47,7 @@ def test_an_answer_shows_what_earned_its_sources(
     assert TIMINGS.search(shown)
     card = answer.locator(f"h3:has-text('{source}')").first
     assert re.match(r"\[\d\] ", card.inner_text())
-    evidence = [line for line in shown.splitlines() if "support" in line]
+    evidence = [line for line in shown.splitlines() if "· support" in line]
     assert evidence
     assert all(EVIDENCE.fullmatch(line) for line in evidence)
     highlighted = answer.locator(".stMarkdownColoredBackground").all_inner_texts()

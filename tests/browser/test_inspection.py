@@ -60,7 +60,10 @@ def test_side_by_side_shows_every_stage(asked: tuple[Inspection, str]) -> None:
     inspection, _ = asked
     main = inspection.part("Side by side")
     assert "Each line is a passage" in main.inner_text()
-    assert main.locator("[data-testid=stVegaLiteChart] canvas").count() == 1
+    chart = main.locator("[data-testid=stVegaLiteChart] svg")
+    chart.wait_for()
+    for column in ("Dense recall", "Full text", "Fused", "Reranked", "In the prompt", "Cited"):
+        assert column in chart.text_content()
     first = inspection.table()[0]
     assert "1" in first
     assert any(re.search(r"\.(pdf|docx|md|txt|html), p\. \d", cell) for cell in first)
