@@ -198,7 +198,7 @@ def show_answer_text(answer: Answer, anchors: str = "") -> None:
         st.markdown(f"**{NOTHING_RELEVANT}**")
     elif answer.text:
         link = (lambda source: f"[\\[{source}\\]](#{anchors}{source})") if anchors else None
-        doubtful = [one.end for one in answer.statements if not one.supported]
+        doubtful = [one.end for one in answer.statements if answer.cites and not one.supported]
         st.markdown(safe(answer.text, link, doubtful))
 
 
@@ -222,7 +222,7 @@ def show_audit(answer: Answer) -> None:
 def _doubt(statement: Statement) -> str:
     parts = []
     if not statement.numbers:
-        parts.append("It cites no passage.")
+        parts.append("Cites no passage.")
     else:
         cited = ", ".join(f"[{number}]" for number in statement.numbers)
         parts.append(f"Support by {cited}: {statement.support:.0%}.")

@@ -288,7 +288,7 @@ def _print_statements(answer: Answer) -> None:
         return
     click.secho(answer.support_line, dim=True)
     for statement in answer.statements:
-        if not statement.supported:
+        if answer.cites and not statement.supported:
             text = _printable(one_line(answer.text[statement.start : statement.end]))
             advice = f" [{statement.better}] supports it more." if statement.better else ""
             click.secho(f"  not supported ({statement.support:.0%}): {text}{advice}", fg="yellow")

@@ -37,7 +37,6 @@ from rag.types import (
     Turn,
     Vector,
 )
-
 from rag.words import WordView, sentence_view, word_view
 
 

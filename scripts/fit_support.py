@@ -248,11 +248,11 @@ def tokens_of(texts: Sequence[str], embedder: Embedder) -> Iterator[tuple[str, V
 
 def fit(judged: Sequence[Pair], seen: Vector) -> SupportModel:
     """A logistic model in which languages, answers and kinds of claim weigh the same."""
-    groups = defaultdict(list)
+    groups: defaultdict[tuple[str, bool, str], list[int]] = defaultdict(list)
     for index, pair in enumerate(judged):
         own = pair.against == "own"
         groups[pair.language, own, pair.kind if own else pair.kind + pair.against].append(index)
-    kinds = defaultdict(int)
+    kinds: defaultdict[tuple[str, bool], int] = defaultdict(int)
     for language, own, _ in groups:
         kinds[language, own] += 1
     weights = np.zeros(len(judged))

@@ -155,6 +155,8 @@ def test_sentences_in_own_words(
     [
         (ENGLISH, "The coolant pump starts within 30 ms [1].", ("30", "50")),
         (CHINESE, "冷却回路的水泵30毫秒内启动[1]。", ("30", "50")),
+        (ENGLISH, "The pump was made in 1998 [1].", ("1998", "2003")),
+        (CHINESE, "水泵的制造年份是1998年[1]。", ("1998", "2003")),
         (ENGLISH, "The pump was made in Gdansk [1].", ("Gdansk", "Lisbon")),
         (CHINESE, "水泵在格但斯克制造[1]。", ("格但斯克", "里斯本")),
     ],
@@ -162,12 +164,12 @@ def test_sentences_in_own_words(
 def test_a_wrong_number_or_name_lowers_support(
     bundled: Checker, texts: Sequence[str], right: str, wrong: tuple[str, str]
 ) -> None:
+    """A claim of which all else is right may still stay above the threshold."""
     true, false = (
-        checked(bundled, answer, texts).statements[0].support
-        for answer in (right, right.replace(*wrong))
+        checked(bundled, answer, texts).statements[0] for answer in (right, right.replace(*wrong))
     )
-    assert true > 0.5
-    assert false < true - 0.2
+    assert true.supported
+    assert false.support < true.support - 0.2
 
 
 def test_an_audit_is_quick(bundled: Checker) -> None:

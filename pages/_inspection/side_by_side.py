@@ -58,12 +58,14 @@ def rows(
     cited = {citation.number for citation in record.answer.citations} if record.answer else set()
     prompt = record.trace.prompt if record.answer is None else record.answer.passages
     numbers = {candidate.chunk.id: number for number, candidate in enumerate(prompt, start=1)}
-    columns: dict[str, list[Any]] = {
+    words = [stands_out(baseline, candidate) for candidate in candidates]
+    return {
         "#": [candidate.rank for candidate in candidates],
         "Passage": [candidate.location for candidate in candidates],
         "Rerank": [None if one.rerank is None else 100 * one.rerank.score for one in candidates],
         "Rerank #": [_rank(candidate.rerank) for candidate in candidates],
         "Moved": [one.moved if one.rerank else None for one in candidates],
+        **({"Stands out": words} if any(words) else {}),
         "Dense": [_score(candidate.dense) for candidate in candidates],
         "Dense #": [_rank(candidate.dense) for candidate in candidates],
         "BM25": [_score(candidate.lexical) for candidate in candidates],
@@ -73,15 +75,12 @@ def rows(
         "Cited": [numbers.get(candidate.chunk.id) in cited for candidate in candidates],
         "Text": [candidate.chunk.text[:_TEXT_CHARACTERS] for candidate in candidates],
     }
-    if baseline is not None:
-        columns["Stands out"] = [stands_out(baseline, candidate) for candidate in candidates]
-    return columns
 
 
-def stands_out(baseline: Baseline, candidate: Candidate) -> str | None:
+def stands_out(baseline: Baseline | None, candidate: Candidate) -> str | None:
     """The plain word for the score that decided: the reranker's, or without one the cosine."""
     score = candidate.rerank or candidate.dense
-    if score is None:
+    if score is None or baseline is None:
         return None
     stage: Stage = "rerank" if candidate.rerank else "dense"
     share = baseline.share_below(stage, score.score)
@@ -103,6 +102,9 @@ def _columns(candidates: Sequence[Candidate]) -> Mapping[str, Any]:
         ),
         "Rerank #": number(width=75),
         "Moved": number(width=70, format="%d", help="Places gained by reranking"),
+        "Stands out": st.column_config.TextColumn(
+            width=95, help="How far the score is above those of unrelated pairs in this library"
+        ),
         "Dense": bar(
             width=105, format="%.3f", min_value=0, max_value=1, help="Cosine with the question"
         ),

@@ -40,7 +40,9 @@ def show(record: Record) -> None:
         )
     with st.container(border=True):
         shades = [
-            (word.span, _SHADE.format(word.shade * _DARKEST)) for word in view.shaded if word.shade > _LIGHTEST
+            (word.span, _SHADE.format(word.shade * _DARKEST))
+            for word in view.shaded
+            if word.shade > _LIGHTEST
         ]
         st.markdown(shaded(candidate.chunk.text, shades, view.same_words))
     if view.basis == "words":

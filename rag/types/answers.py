@@ -54,7 +54,8 @@ class Statement:
     `supported` says whether that is enough and all its quotations are there.
     `better` is the number of another passage in the prompt that supports it clearly more; 0 where
     there is none. `better_support` is the probability that that passage says it.
-    `false_quotations` are the words in quotation marks that no cited passage holds.
+    `false_quotations` are the words in quotation marks that no cited passage holds; no passage at
+    all where none is cited.
     """
 
     start: int
@@ -98,11 +99,18 @@ class Answer:
         return sum(statement.supported for statement in self.statements)
 
     @property
+    def cites(self) -> bool:
+        """Whether any sentence cites a passage; one that says that nothing was found cites none."""
+        return any(statement.numbers for statement in self.statements)
+
+    @property
     def support_line(self) -> str:
         """How many sentences are supported, in words; empty where there is none to support."""
         total = len(self.statements)
         if not total:
             return ""
+        if not self.cites:
+            return "No sentence cites a source"
         return f"{self.supported} of {total} {'sentence' if total == 1 else 'sentences'} supported"
 
 

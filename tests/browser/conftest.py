@@ -33,6 +33,8 @@ ARGUMENTS = [
 ]
 # A page that waits for the models on a busy machine.
 PATIENCE_MS = 90_000
+# What only this page has.
+SHOWN = {"Ask": "stChatInputTextArea", "Library": "stFileUploader", "Inspect": "stSelectbox"}
 # Nodes that documents and answers must not bring.
 FOREIGN = (
     ":is([data-testid=stMainBlockContainer], [role=dialog]) "
@@ -85,8 +87,7 @@ class Visit:
         if not self.page.url.startswith(self.url):
             self.page.goto(self.url)
         self.page.get_by_test_id("stSidebarNav").get_by_role("link", name=name).click()
-        shown = "stFileUploader" if name == "Library" else "stChatInputTextArea"
-        self.page.get_by_test_id(shown).wait_for()
+        self.page.get_by_test_id(SHOWN[name]).first.wait_for()
         self.settle()
         return self
 
