@@ -115,6 +115,8 @@ def safe(text: str, citation: CitationLink | None = None, doubtful: Sequence[int
     """
     text = text.replace(_DOUBT, " ")
     for offset in sorted(doubtful, reverse=True):
+        if text[offset - 1 : offset + 1] == "![":
+            continue  # An image begins there, which the mark would make a link.
         text = f"{text[:offset]}{_DOUBT}{text[offset:]}"
     parser = MarkdownIt("commonmark", {"html": False}).enable("table").disable("reference")
     options = {**parser.options, "parser_extension": [_Inert]}

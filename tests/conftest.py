@@ -9,6 +9,8 @@ from tests.endpoint import endpoint
 __all__ = ["endpoint"]
 
 
+# xdist reads the groups in a hook of its own, which would otherwise run before this one.
+@pytest.hookimpl(tryfirst=True)
 def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
     """One process for a file, and one for all browser tests: they share a server."""
     for item in items:

@@ -412,5 +412,10 @@ def test_a_doubtful_sentence_carries_its_mark() -> None:
     assert "\ufdd0" not in shown
 
 
+def test_the_mark_does_not_make_an_image_a_link() -> None:
+    text = "结尾 ![重排](http://evil.example)"
+    assert visible(safe(text, link, [4])) == "结尾[image:重排]"
+
+
 def test_the_mark_cannot_be_written_by_an_answer() -> None:
     assert "badge" not in safe("Cats fly.\ufdd0 `code\ufdd0`")

@@ -2,11 +2,9 @@
 
 from __future__ import annotations
 
-import shutil
 from collections.abc import Sequence
 from dataclasses import replace
 from datetime import UTC, datetime
-from pathlib import Path
 
 import pytest
 from bs4 import BeautifulSoup
@@ -221,28 +219,3 @@ def test_two_hundred_candidates_stay_below_600_kilobytes(sentence: str) -> None:
     text = sentence * (16 if sentence.isascii() else 160)
     found = trace([candidate(n, n, text=text) for n in range(1, 201)])
     assert len(html_report(record(found, answered(found, 1))).encode()) < 600_000
-
-
-@pytest.mark.browser
-def test_it_opens_offline_and_asks_for_nothing(tmp_path: Path) -> None:
-    playwright = pytest.importorskip("playwright.sync_api")
-    chromium = shutil.which("chromium") or shutil.which("chromium-browser")
-    if chromium is None:
-        pytest.skip("no Chromium here")
-    found = trace(hostile_candidates(), question=HOSTILE)
-    file = tmp_path / "report.html"
-    file.write_text(html_report(record(found, generated(found, HOSTILE))), encoding="utf-8")
-    asked: list[str] = []
-    said: list[str] = []
-    with playwright.sync_playwright() as started:
-        browser = started.chromium.launch(executable_path=chromium, args=["--no-sandbox"])
-        page = browser.new_context(offline=True, viewport={"width": 390, "height": 800}).new_page()
-        page.on("request", lambda request: asked.append(request.url))
-        page.on("dialog", lambda dialog: (said.append(dialog.message), dialog.dismiss()))
-        page.on("console", lambda message: said.append(message.text))
-        page.goto(file.as_uri())
-        width = page.evaluate("document.documentElement.scrollWidth")
-        browser.close()
-    assert asked == [file.as_uri()]
-    assert said == []
-    assert width <= 390
