@@ -24,7 +24,7 @@ type: $(READY) ## check types
 	$(BIN)/mypy
 
 unit: $(READY) browser ## run the tests
-	OMP_NUM_THREADS=1 $(BIN)/pytest --numprocesses 2 --dist loadgroup
+	OMP_NUM_THREADS=1 $(BIN)/pytest --numprocesses 2
 
 fix: $(READY) ## format, and mend what ruff can
 	$(BIN)/ruff format .

@@ -23,7 +23,7 @@ LIMITS = ReadingLimits(
     seconds=20, seconds_per_page=1.5, memory_bytes=400_000_000, unpacked_bytes=50_000_000
 )
 # What the parent may grow by: the file, the text of it, and what Python keeps back.
-GROWTH_BYTES = 60_000_000
+GROWTH_BYTES = 100_000_000
 
 
 @pytest.fixture(autouse=True)
