@@ -76,6 +76,7 @@ def choose_question() -> None:
         record = recorded(answer.trace, answer)
         ui.keep(record)
         ui.inspect(record)
+        st.rerun()
 
 
 def open_from_history() -> None:

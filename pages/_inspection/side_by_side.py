@@ -22,7 +22,7 @@ def show(record: Record, baseline: Baseline | None) -> None:
     everything = len(trace.candidates)
     st.caption(
         "Each line is a passage on its way from stage to stage, the best on top. Green ones were "
-        "rescued by reranking, orange ones lost their place to them. Click a circle to open one."
+        "rescued by reranking, orange ones were kept out by it. Click a circle to open a passage."
     )
     most = MOST
     if everything > MOST and st.toggle(f"All {everything} candidates", key="all-candidates"):
