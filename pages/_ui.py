@@ -22,7 +22,7 @@ from rag.ingest import File
 from rag.jobs import AddJob
 from rag.pipeline import Pipeline
 from rag.serving import sample_files
-from rag.settings import IndexSettings, Settings, load_settings
+from rag.settings import IndexSettings, RerankerKind, Settings, load_settings
 from rag.store import Store
 from rag.types import (
     NOTHING_RELEVANT,
@@ -93,10 +93,20 @@ def pipeline() -> Pipeline:
         if not loading.done():
             with st.spinner("Loading the models …"):
                 loading.result()
-        return loading.result().with_query(load_settings().query)
+        here, query = loading.result(), load_settings().query
+        if query.reranker != here.settings.query.reranker:
+            here = _with_reranker(here, query.reranker)
+        return here.with_query(query)
     except RAGError:
         _loading.clear()
         raise
+
+
+@st.cache_resource(show_spinner="Loading the models …", max_entries=3)
+def _with_reranker(_pipeline: Pipeline, kind: RerankerKind) -> Pipeline:
+    """Kept, so that choosing another reranker loads it once and not with every question."""
+    query = _pipeline.settings.query.model_copy(update={"reranker": kind})
+    return _pipeline.with_query(query)
 
 
 def pipeline_of(settings: Settings) -> Pipeline:

@@ -107,6 +107,8 @@ def show_question(record: Record) -> None:
             f"{sum(trace.seconds.values()):.2f} s"
         )
     )
+    if trace.reading:
+        st.caption(plain(f"The reranker read {trace.reading}."))
     now = ui.library().state()
     if now.fingerprint != library.fingerprint:
         st.info("This was asked over another index: another model or another way of cutting.")

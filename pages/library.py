@@ -114,6 +114,7 @@ def confirm_removal(record: DocumentRecord) -> None:
     st.markdown(
         f"**{plain(record.name)}** and its {ui.counted(record.chunks, 'chunk')} will be removed."
     )
+    st.caption("Questions that were asked before keep the passages they showed.")
     if st.button("Remove it", type="primary"):
         with ui.errors_shown():
             ui.library().remove(record.id)

@@ -305,6 +305,8 @@ def _print_candidates(candidates: Sequence[Candidate]) -> None:
 def _print_footer(trace: Trace, seconds: Any) -> None:
     for notice in trace.notices:
         click.secho(str(notice), err=True, fg="yellow")
+    if trace.reading:
+        click.secho(f"The reranker read {_printable(trace.reading)}.", dim=True)
     stages = " · ".join(f"{stage} {value:.2f} s" for stage, value in seconds.items())
     click.secho(f"{trace.models['answerer']} · {stages}", dim=True)
 

@@ -6,13 +6,14 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import dataclass, field, replace
 from functools import partial
 
 from rag.answering import Reply
 from rag.baseline import Baseline, draw_baseline, dumps, loads, outdated
 from rag.checking import Checker
 from rag.chunking import chunk_document
+from rag.deadline import Deadline
 from rag.documents import read_document
 from rag.errors import EmptyLibrary, RAGError
 from rag.ingest import Event, File, Ingest
@@ -23,6 +24,7 @@ from rag.models.bundled import DIMENSIONS as BUNDLED_DIMENSIONS
 from rag.models.embedders import make_embedder
 from rag.models.rerankers import make_reranker
 from rag.models.token_centre import token_centre
+from rag.pace import Depth, Pace
 from rag.retrieval import checked, passages, recall, relevant, remaining, rerank
 from rag.sentences import sentences
 from rag.settings import QuerySettings, Settings
@@ -88,16 +90,19 @@ class Pipeline:
     codec: TokenCodec
     reranker: Reranker | None
     answerer: Answerer
+    # What was learnt about this reranker, for all sessions.
+    pace: Pace = field(default_factory=Pace)
+    deadline: Deadline = field(default_factory=Deadline)
 
     def with_query(self, query: QuerySettings) -> Pipeline:
         """The same library and models, asked with other query settings."""
         if query == self.settings.query:
             return self
-        reranker = self.reranker
-        if query.reranker != self.settings.query.reranker:
-            reranker = make_reranker(query.reranker)
         settings = self.settings.model_copy(update={"query": query})
-        return replace(self, settings=settings, reranker=reranker)
+        if query.reranker == self.settings.query.reranker:
+            return replace(self, settings=settings)
+        reranker = make_reranker(query.reranker)
+        return replace(self, settings=settings, reranker=reranker, pace=Pace(), deadline=Deadline())
 
     def add(
         self, files: Sequence[File], cancelled: Callable[[], bool] = lambda: False
@@ -152,14 +157,27 @@ class Pipeline:
             question = self._encode(text)
         candidates = recall(self.store, question, query, stopwatch)
         with stopwatch.stage("evidence"):
-            depth = max(query.rerank_depth if self.reranker else 0, query.passages)
+            read = Depth(0)
+            if self.reranker is not None:
+                read = self.pace.depth(
+                    min(query.rerank_depth, len(candidates)), query.rerank_budget_ms
+                )
+            depth = max(read.passages, query.passages)
             evidence = passages(self.store, candidates[:depth], question, self.codec.decode)
             candidates = remaining(candidates, depth, evidence)
         notice = None
         if self.reranker is not None:
+            judged = evidence[: read.passages]
             with stopwatch.stage("rerank"):
-                judged = evidence[: query.rerank_depth]
-                candidates, notice = rerank(self.reranker, question, candidates, judged)
+                candidates, notice = rerank(
+                    self.reranker,
+                    question,
+                    candidates,
+                    judged,
+                    query.rerank_seconds,
+                    self.deadline,
+                )
+            self.pace.learn(len(judged), stopwatch.seconds["rerank"])
         trace = Trace(
             question=text,
             profile=self.settings.profile,
@@ -170,6 +188,7 @@ class Pipeline:
             relevant=relevant(candidates, query.relevance),
             seconds=stopwatch.seconds,
             notices=(notice,) if notice else (),
+            reading=read.reason,
         )
         return Retrieved(question, trace, {passage.chunk.id: passage for passage in evidence})
 

@@ -9,6 +9,7 @@ from typing import Protocol
 
 import numpy as np
 
+from rag.deadline import Deadline
 from rag.errors import BackendError, RAGError
 from rag.folding import fold
 from rag.models import Reranker
@@ -134,17 +135,26 @@ def rerank(
     question: Question,
     candidates: Sequence[Candidate],
     evidence: Sequence[Passage],
+    seconds: float = 5.0,
+    deadline: Deadline | None = None,
 ) -> tuple[list[Candidate], Notice | None]:
     """The candidates in the reranker's order; those beyond `evidence` follow in fused order.
 
     `evidence` belongs to the first candidates, one to one.
-    Where the reranker fails or returns scores that cannot be true, recall order stays and the
-    notice says so: two scales are never mixed.
+    Where the reranker fails, takes more than `seconds` or returns scores that cannot be true,
+    recall order stays and the notice says so: two scales are never mixed.
     """
     try:
-        scores = checked(reranker.score(question, evidence), len(evidence))
+        scores = (deadline or Deadline()).call(
+            lambda: checked(reranker.score(question, evidence), len(evidence)), seconds
+        )
     except RAGError as error:
         return list(candidates), _unranked(error.message, error.hint)
+    except TimeoutError:
+        return list(candidates), _unranked(
+            f"It did not answer within {seconds:g} s.",
+            "Lower rerank_depth, set a latency budget, or choose a faster reranker.",
+        )
     except Exception as error:
         return list(candidates), _unranked(f"{type(error).__name__}: {error}.")
     judged = sorted(

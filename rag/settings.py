@@ -66,6 +66,10 @@ class QuerySettings(_Section):
         0.05, ge=0.0, le=1.0, description="least probability of relevance a passage needs"
     )
     reranker: RerankerKind = "late-interaction"
+    rerank_seconds: float = Field(5, gt=0, le=120, description="longest wait for the reranker")
+    rerank_budget_ms: int = Field(
+        0, ge=0, le=60_000, description="milliseconds the reranker should take; 0 for any"
+    )
     answerer: AnswererKind = "auto"
 
 
@@ -84,6 +88,24 @@ class EndpointSettings(_Section):
     def configured(self) -> bool:
         """Whether answers can be generated."""
         return bool(self.model)
+
+
+class RerankEndpointSettings(_Section):
+    """A rerank endpoint, for the reranker "api"."""
+
+    provider: str = Field("", description="cohere, jina, voyage, siliconflow, tei, vllm, infinity")
+    base_url: str = Field("", description="empty for the provider's own")
+    model: str = ""
+    api_key: SecretStr = SecretStr("")
+    seconds: float = Field(5, gt=0, le=60, description="longest wait for one request")
+
+
+class EmbeddingEndpointSettings(_Section):
+    """An OpenAI-compatible `/v1/embeddings` endpoint, for the embedder "openai"."""
+
+    base_url: str = ""
+    api_key: SecretStr = SecretStr("")
+    seconds: float = Field(60, gt=0, le=600, description="longest wait for one request")
 
 
 class ReadingLimits(_Section):

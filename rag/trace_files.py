@@ -156,7 +156,15 @@ class _Statement(_Layout):
 
 class _Settings(_Layout):
     model_config = ConfigDict(frozen=True, extra="allow")
+    recall_depth: int
+    rerank_depth: int
     passages: int = Field(ge=1)
+
+
+class _Models(_Layout):
+    embedder: str
+    reranker: str
+    answerer: str
 
 
 class _RecordFile(_Layout):
@@ -165,10 +173,11 @@ class _RecordFile(_Layout):
     asked_at: AwareDatetime
     question: str
     profile: str
-    models: dict[str, str]
+    models: _Models
     settings: _Settings
     library: _Library
     relevant: int = Field(ge=0)
+    reading: str = ""
     candidates: tuple[_Candidate, ...]
     seconds: dict[str, FiniteFloat]
     notices: tuple[_Notice, ...]
@@ -185,7 +194,7 @@ class _RecordFile(_Layout):
         trace = Trace(
             question=self.question,
             profile=self.profile,
-            models=self.models,
+            models=self.models.model_dump(),
             settings=self.settings.model_dump(),
             library=LibraryState(**self.library.model_dump()),
             candidates=tuple(candidate.record() for candidate in self.candidates),
@@ -196,6 +205,7 @@ class _RecordFile(_Layout):
                 if stage not in _ANSWER_STAGES
             },
             notices=tuple(notice.record() for notice in self.notices),
+            reading=self.reading,
         )
         return Record(self.id, self.asked_at, trace, self._answer(trace))
 

@@ -47,6 +47,7 @@ def trace_view(trace: Trace) -> JSON:
         "models": dict(trace.models),
         "settings": dict(trace.settings),
         "library": asdict(trace.library),
+        "reading": trace.reading,
         "relevant": trace.relevant,
         "candidates": [candidate_view(candidate) for candidate in trace.candidates],
         "seconds": {stage: round(seconds, 4) for stage, seconds in trace.seconds.items()},

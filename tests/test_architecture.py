@@ -19,8 +19,10 @@ FLOORS = [
     {"rag.settings"},
     {
         "rag.citing",
+        "rag.deadline",
         "rag.folding",
         "rag.late_interaction",
+        "rag.pace",
         "rag.sentences",
         "rag.stopwatch",
         "rag.token_codes",

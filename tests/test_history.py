@@ -208,6 +208,16 @@ def test_a_damaged_trace_names_the_place(pipeline: Pipeline) -> None:
         read_record(json.dumps(found))
 
 
+@pytest.mark.parametrize("key", ["models.reranker", "settings.passages", "library.contents"])
+def test_a_trace_without_what_the_pages_show_is_refused(pipeline: Pipeline, key: str) -> None:
+    found = rounded(asked(pipeline, "cat"))
+    assert isinstance(found, dict)
+    outer, inner = key.split(".")
+    del found[outer][inner]
+    with pytest.raises(UnreadableTrace, match=key.replace(".", r"\.")):
+        read_record(json.dumps(found))
+
+
 def test_numbers_that_point_nowhere_are_left_out(pipeline: Pipeline) -> None:
     found = rounded(asked(pipeline, "Where does the cat sleep?"))
     assert isinstance(found, dict)

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import time
 from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
@@ -17,7 +18,7 @@ from rag.sentences import sentences
 from rag.settings import IndexSettings, QuerySettings, Settings
 from rag.store import Store
 from rag.token_codes import TokenCodec
-from rag.types import AddResult, Turn
+from rag.types import AddResult, Passage, Question, Turn
 from rag.views import answer_view, trace_view
 from tests.fakes import DIMENSIONS, FakeAnswerer, FakeEmbedder, FakeReranker
 
@@ -218,6 +219,35 @@ def test_a_broken_reranker_is_noticed_and_the_answer_comes(library: Path) -> Non
 
     answer = make(library, reranker=Broken()).ask("warm cat mat").answer
     assert "recall order" in answer.trace.notices[0].message
+    assert answer.answered
+
+
+def test_a_latency_budget_decides_how_deep_the_reranker_reads(library: Path) -> None:
+    class Slow(FakeReranker):
+        def score(self, question: Question, passages: Sequence[Passage]) -> list[float]:
+            time.sleep(0.02 * len(passages))
+            return super().score(question, passages)
+
+    pipeline = make(library, reranker=Slow(), rerank_budget_ms=70, passages=1)
+    first = pipeline.search("cat mat bread")
+    assert first.reading == "", "a small library is read whole until it is known to be slow"
+    second = pipeline.search("猫 cat mat bread")
+    judged = [one for one in second.candidates if one.rerank is not None]
+    assert 1 <= len(judged) <= 3 < len(second.candidates)
+    assert second.reading.startswith(f"{len(judged)} of ")
+    assert "70 ms" in second.reading
+
+
+def test_a_reranker_that_hangs_leaves_sources_and_answer(library: Path) -> None:
+    class Hanging(FakeReranker):
+        def score(self, question: Question, passages: Sequence[Passage]) -> list[float]:
+            time.sleep(3)
+            return super().score(question, passages)
+
+    started = time.monotonic()
+    answer = make(library, reranker=Hanging(), rerank_seconds=0.2).ask("猫睡在哪里？").answer
+    assert time.monotonic() - started < 2.5
+    assert "did not answer within 0.2 s" in answer.trace.notices[0].message
     assert answer.answered
 
 

@@ -1,6 +1,7 @@
 """Fusion and reranking: every stage's score and rank survives."""
 
 import math
+import time
 
 import pytest
 from hypothesis import given
@@ -105,6 +106,24 @@ def test_a_broken_reranker_leaves_recall_order_and_a_notice(
     assert notice is not None
     assert "recall order" in notice.message
     assert notice.hint
+
+
+def test_a_reranker_that_hangs_leaves_recall_order_in_time() -> None:
+    class Hanging:
+        name = "hanging"
+        by_words = False
+
+        def score(self, question: Question, passages: list[Passage]) -> list[float]:
+            time.sleep(5)
+            return [0.5] * len(passages)
+
+    found = candidates("one", "two")
+    started = time.monotonic()
+    order, notice = rerank(Hanging(), question("two"), found, evidence(found), 0.1)
+    assert time.monotonic() - started < 2
+    assert order == found
+    assert notice is not None
+    assert "did not answer within 0.1 s" in notice.message
 
 
 def test_scores_are_plain_floats() -> None:

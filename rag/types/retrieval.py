@@ -86,7 +86,8 @@ class Trace:
 
     `candidates` are in final order. `relevant` is how many of them, counted from the best, reach
     the relevance threshold. `seconds` has one entry a stage. `settings` and `models` say what ran,
-    `library` what it ran over.
+    `library` what it ran over. `reading` says why the reranker read fewer passages than the
+    settings allow; empty where it read them all.
     """
 
     question: str
@@ -98,6 +99,7 @@ class Trace:
     relevant: int
     seconds: Mapping[str, float]
     notices: tuple[Notice, ...] = ()
+    reading: str = ""
 
     @property
     def prompt(self) -> tuple[Candidate, ...]:
