@@ -22,7 +22,7 @@ from rag.ingest import File
 from rag.jobs import AddJob
 from rag.pipeline import Pipeline
 from rag.serving import sample_files
-from rag.settings import IndexSettings, RerankerKind, Settings, load_settings
+from rag.settings import IndexSettings, QuerySettings, Settings, load_settings
 from rag.store import Store
 from rag.types import (
     NOTHING_RELEVANT,
@@ -94,27 +94,39 @@ def pipeline() -> Pipeline:
             with st.spinner("Loading the models …"):
                 loading.result()
         here, query = loading.result(), load_settings().query
-        if query.reranker != here.settings.query.reranker:
-            here = _with_reranker(here, query.reranker)
-        return here.with_query(query)
+        return _kept(here, query).with_query(query)
     except RAGError:
         _loading.clear()
         raise
 
 
+def _kept(pipeline: Pipeline, query: QuerySettings) -> Pipeline:
+    """The pipeline with the reranker of these settings, loaded once and not with every question."""
+    if query.same_reranker(pipeline.settings.query):
+        return pipeline
+    return _with_reranker(
+        pipeline,
+        pipeline.settings.index.fingerprint,
+        query.reranker,
+        query.reranker_model,
+        query.remote_code,
+    )
+
+
 @st.cache_resource(show_spinner="Loading the models …", max_entries=3)
-def _with_reranker(_pipeline: Pipeline, kind: RerankerKind) -> Pipeline:
-    """Kept, so that choosing another reranker loads it once and not with every question."""
-    query = _pipeline.settings.query.model_copy(update={"reranker": kind})
-    return _pipeline.with_query(query)
+def _with_reranker(
+    _pipeline: Pipeline, index: str, kind: str, model: str, remote_code: str
+) -> Pipeline:
+    changes = {"reranker": kind, "reranker_model": model, "remote_code": remote_code}
+    return _pipeline.with_query(_pipeline.settings.query.model_copy(update=changes))
 
 
 def pipeline_of(settings: Settings) -> Pipeline:
     """The pipeline of other settings; only another index loads models again."""
     here = pipeline()
-    if settings.index == here.settings.index:
-        return here.with_query(settings.query)
-    return _pipeline_of_index(settings.index, settings.profile).with_query(settings.query)
+    if settings.index != here.settings.index:
+        here = _pipeline_of_index(settings.index, settings.profile)
+    return _kept(here, settings.query).with_query(settings.query)
 
 
 @st.cache_resource(show_spinner="Loading the models …", max_entries=2)

@@ -103,7 +103,8 @@ def show_question(record: Record) -> None:
         plain(
             f"{record.asked_at:%Y-%m-%d %H:%M} UTC · {ui.counted(library.documents, 'document')}, "
             f"{ui.counted(library.chunks, 'chunk')} · profile {trace.profile} · "
-            f"{trace.models['embedder']} · {trace.models['reranker']} · "
+            f"{trace.models['embedder']} · {trace.models['reranker']}"
+            f"{'' if trace.calibrated else ' (uncalibrated)'} · "
             f"{sum(trace.seconds.values()):.2f} s"
         )
     )

@@ -49,7 +49,8 @@ def open_library(settings: Settings) -> Store:
     """
     dimensions = BUNDLED_DIMENSIONS
     if settings.index.embedder != "bundled":
-        dimensions = make_embedder(settings.index, settings.cache).dimensions
+        embedder = make_embedder(settings.index, settings.cache, settings.embeddings)
+        dimensions = embedder.dimensions
     return Store.open(settings.home, settings.index.fingerprint, dimensions)
 
 
@@ -58,7 +59,7 @@ def open_pipeline(settings: Settings) -> Pipeline:
 
     Raises LibraryError, SettingsError, MissingDependency and BackendError.
     """
-    embedder = make_embedder(settings.index, settings.cache)
+    embedder = make_embedder(settings.index, settings.cache, settings.embeddings)
     store = Store.open(settings.home, settings.index.fingerprint, embedder.dimensions)
     codec = TokenCodec(embedder.dimensions, token_centre(settings.index.embedder))
     return Pipeline(
@@ -66,7 +67,7 @@ def open_pipeline(settings: Settings) -> Pipeline:
         store=store,
         embedder=embedder,
         codec=codec,
-        reranker=make_reranker(settings.query.reranker),
+        reranker=make_reranker(settings),
         answerer=make_answerer(settings.query.answerer, settings.endpoint, embedder, sentences),
     )
 
@@ -99,9 +100,9 @@ class Pipeline:
         if query == self.settings.query:
             return self
         settings = self.settings.model_copy(update={"query": query})
-        if query.reranker == self.settings.query.reranker:
+        if query.same_reranker(self.settings.query):
             return replace(self, settings=settings)
-        reranker = make_reranker(query.reranker)
+        reranker = make_reranker(settings)
         return replace(self, settings=settings, reranker=reranker, pace=Pace(), deadline=Deadline())
 
     def add(
@@ -189,6 +190,7 @@ class Pipeline:
             seconds=stopwatch.seconds,
             notices=(notice,) if notice else (),
             reading=read.reason,
+            calibrated=self.reranker is None or self.reranker.calibrated,
         )
         return Retrieved(question, trace, {passage.chunk.id: passage for passage in evidence})
 

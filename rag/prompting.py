@@ -53,13 +53,13 @@ def chat_messages(
     The prompt is kept to about `most_tokens`: a question takes at most a third of them, the
     oldest turns go first, then passages are cut from the last one on.
     """
-    question = _cut(_plain(question), most_tokens // 3)
-    room = most_tokens - _tokens(RULES + question + REMINDER)
-    needed = sum(map(_tokens, _marked(passages)))
+    question = cut(plain(question), most_tokens // 3)
+    room = most_tokens - token_estimate(RULES + question + REMINDER)
+    needed = sum(map(token_estimate, _marked(passages)))
     turns = [message for turn in history[-HISTORY_TURNS:] for message in _turn_messages(turn)]
-    while turns and sum(_tokens(turn["content"]) for turn in turns) > room - needed:
+    while turns and sum(token_estimate(turn["content"]) for turn in turns) > room - needed:
         turns = turns[2:]
-    room -= sum(_tokens(turn["content"]) for turn in turns)
+    room -= sum(token_estimate(turn["content"]) for turn in turns)
     shown = "\n\n".join(_fitting(passages, room)) or "(There is no passage.)"
     asked = f"{shown}\n\nQuestion: {question}\n\n{REMINDER}"
     return [
@@ -71,7 +71,7 @@ def chat_messages(
 
 def _marked(passages: Sequence[Passage]) -> list[str]:
     return [
-        _passage_block(number, passage, _plain(passage.chunk.text))
+        passage_block(number, passage, plain(passage.chunk.text))
         for number, passage in enumerate(passages, start=1)
     ]
 
@@ -82,19 +82,20 @@ def _fitting(passages: Sequence[Passage], room: int) -> list[str]:
     for number, (passage, block) in enumerate(
         zip(passages, _marked(passages), strict=True), start=1
     ):
-        if _tokens(block) > room:
-            left = room - _tokens(_passage_block(number, passage, ""))
+        if token_estimate(block) > room:
+            left = room - token_estimate(passage_block(number, passage, ""))
             if left >= LEAST_PASSAGE_TOKENS:
-                text = _cut(_plain(passage.chunk.text), left)
-                blocks.append(_passage_block(number, passage, text))
+                text = cut(plain(passage.chunk.text), left)
+                blocks.append(passage_block(number, passage, text))
             break
         blocks.append(block)
-        room -= _tokens(block)
+        room -= token_estimate(block)
     return blocks
 
 
-def _passage_block(number: int, passage: Passage, text: str) -> str:
-    name = escape(" ".join(_plain(passage.document).split())[:NAME_CHARACTERS])
+def passage_block(number: int, passage: Passage, text: str) -> str:
+    """A numbered passage as data, between markers that `plain` text cannot hold."""
+    name = escape(" ".join(plain(passage.document).split())[:NAME_CHARACTERS])
     return (
         f'<passage number="{number}" document="{name}" page="{passage.chunk.page}">\n'
         f"{text}\n</passage>"
@@ -105,27 +106,28 @@ def _turn_messages(turn: Turn) -> list[dict[str, str]]:
     # Numbers of an earlier answer would point into the passages of this question.
     answer = without_citations(turn.answer)
     return [
-        {"role": "user", "content": _plain(turn.question)[:TURN_CHARACTERS]},
-        {"role": "assistant", "content": _plain(answer)[:TURN_CHARACTERS]},
+        {"role": "user", "content": plain(turn.question)[:TURN_CHARACTERS]},
+        {"role": "assistant", "content": plain(answer)[:TURN_CHARACTERS]},
     ]
 
 
 _MARKER = re.compile(r"[<＜‹〈](?=\W{0,9}passage)", re.IGNORECASE)
 
 
-def _plain(text: str) -> str:
+def plain(text: str) -> str:
     """The text without what can pass for a passage marker and without invisible characters."""
     visible = (c for c in text if c in "\n\t" or not unicodedata.category(c).startswith("C"))
     return _MARKER.sub("(", "".join(visible))
 
 
-def _tokens(text: str) -> int:
+def token_estimate(text: str) -> int:
     """About how many tokens a model reads: four ASCII characters a token, else one a character."""
     ascii_characters = sum(character.isascii() for character in text)
     return ceil(ascii_characters / 4) + len(text) - ascii_characters
 
 
-def _cut(text: str, most_tokens: int) -> str:
+def cut(text: str, most_tokens: int) -> str:
+    """The beginning of the text that takes about so many tokens, with a mark where it is cut."""
     spent = 0.0
     for index, character in enumerate(text):
         spent += 0.25 if character.isascii() else 1.0

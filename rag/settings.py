@@ -32,8 +32,8 @@ from rag.errors import SettingsError
 SETTINGS_FILE = "settings.toml"
 LOCAL_PROFILE = "local"
 
-EmbedderKind = Literal["bundled", "sentence-transformers"]
-RerankerKind = Literal["late-interaction", "none"]
+EmbedderKind = Literal["bundled", "sentence-transformers", "bge-m3", "openai"]
+RerankerKind = Literal["late-interaction", "features", "cross-encoder", "bge", "api", "llm", "none"]
 AnswererKind = Literal["auto", "chat", "quotes"]
 
 
@@ -45,14 +45,22 @@ class IndexSettings(_Section):
     """What decides how a library is cut and encoded; another value is another index."""
 
     embedder: EmbedderKind = "bundled"
-    model: str = Field("", description="name or folder of the model; empty for the bundled one")
+    model: str = Field("", description="name or folder of the model; empty for the kind's own")
+    dimensions: int = Field(
+        0,
+        ge=0,
+        le=4096,
+        description="length of vectors, where the model offers several; 0 for its own",
+    )
     chunk_tokens: int = Field(200, ge=32, le=480, description="most tokens a chunk may have")
     overlap_tokens: int = Field(40, ge=0, le=200, description="most tokens repeated from before")
 
     @property
     def fingerprint(self) -> str:
-        """Short name of these settings, the same in every process."""
-        return hashlib.sha256(self.model_dump_json().encode()).hexdigest()[:12]
+        """Short name of these settings, the same in every process and version."""
+        # A field that came later does not rename the indexes that were made before it.
+        later = {"dimensions"} if not self.dimensions else set()
+        return hashlib.sha256(self.model_dump_json(exclude=later).encode()).hexdigest()[:12]
 
 
 class QuerySettings(_Section):
@@ -66,11 +74,20 @@ class QuerySettings(_Section):
         0.05, ge=0.0, le=1.0, description="least probability of relevance a passage needs"
     )
     reranker: RerankerKind = "late-interaction"
+    reranker_model: str = Field("", description="name or folder; empty for the kind's own")
+    remote_code: str = Field(
+        "", description="name of the one model whose own program code may run; empty for none"
+    )
     rerank_seconds: float = Field(5, gt=0, le=120, description="longest wait for the reranker")
     rerank_budget_ms: int = Field(
         0, ge=0, le=60_000, description="milliseconds the reranker should take; 0 for any"
     )
     answerer: AnswererKind = "auto"
+
+    def same_reranker(self, other: QuerySettings) -> bool:
+        """Whether both name the same reranker."""
+        names = ("reranker", "reranker_model", "remote_code")
+        return all(getattr(self, name) == getattr(other, name) for name in names)
 
 
 class EndpointSettings(_Section):
@@ -129,7 +146,17 @@ class Settings(_Section):
     index: IndexSettings = IndexSettings()
     query: QuerySettings = QuerySettings()
     endpoint: EndpointSettings = EndpointSettings()
+    rerank_endpoint: RerankEndpointSettings = RerankEndpointSettings()
+    embedding_endpoint: EmbeddingEndpointSettings = EmbeddingEndpointSettings()
     reading: ReadingLimits = ReadingLimits()
+
+    @property
+    def embeddings(self) -> EmbeddingEndpointSettings:
+        """The endpoint of embeddings: its own address and key, or else those of the chat."""
+        own, chat = self.embedding_endpoint, self.endpoint
+        if own.base_url or own.api_key.get_secret_value():
+            return own
+        return own.model_copy(update={"base_url": chat.base_url, "api_key": chat.api_key})
 
 
 def default_home() -> Path:
@@ -158,20 +185,21 @@ def load_settings(
     name = profile or environment.get("RAG_PROFILE") or file.pop("profile", LOCAL_PROFILE)
     file.pop("profile", None)
     for layer in (file, *named.values()):
-        if "api_key" in layer.get("endpoint", {}):
+        if any("api_key" in layer.get(section, {}) for section in _ENDPOINTS):
             raise SettingsError(
                 f"{home / SETTINGS_FILE} holds an API key.",
-                "Take it out of the file and set OPENAI_API_KEY instead.",
+                "Take it out of the file and set it in the environment, as OPENAI_API_KEY.",
             )
-    if name != LOCAL_PROFILE and name not in named:
-        known = ", ".join(sorted({LOCAL_PROFILE, *named}))
+    if name not in {*_PROFILES, *named}:
+        known = ", ".join(sorted({*_PROFILES, *named}))
         raise SettingsError(f"There is no profile {name!r}.", f"Choose one of: {known}.")
     values: dict[str, Any] = {
         "home": home,
         "cache": environment.get("RAG_CACHE") or user_cache_path("ranklens", appauthor=False),
         "profile": name,
     }
-    for layer in (file, named.get(name, {}), _from_environment(environment)):
+    own = _PROFILES.get(name, {})
+    for layer in (file, own, named.get(name, {}), _from_environment(environment)):
         values = _merged(values, layer)
     try:
         return Settings.model_validate(values)
@@ -187,7 +215,7 @@ def load_settings(
 def profiles(home: Path) -> list[str]:
     """The names of the profiles of a library, the local one first. Raises SettingsError."""
     named = _read_file(home / SETTINGS_FILE).get("profiles", {})
-    return [LOCAL_PROFILE, *sorted(set(named) - {LOCAL_PROFILE})]
+    return [*_PROFILES, *sorted(set(named) - set(_PROFILES))]
 
 
 def _read_file(path: Path) -> dict[str, Any]:
@@ -206,7 +234,15 @@ _KNOWN_VARIABLES = {
     "OPENAI_BASE_URL": ("endpoint", "base_url"),
     "OPENAI_API_KEY": ("endpoint", "api_key"),
 }
-_SECTIONS = ("index", "query", "endpoint", "reading")
+_SECTIONS = ("index", "query", "endpoint", "rerank_endpoint", "embedding_endpoint", "reading")
+_ENDPOINTS = ("endpoint", "rerank_endpoint", "embedding_endpoint")
+
+# Named pairs of models; a library's own profile of the same name changes them field by field.
+_PROFILES: dict[str, dict[str, Any]] = {
+    LOCAL_PROFILE: {},
+    "bge": {"index": {"embedder": "bge-m3"}, "query": {"reranker": "bge"}},
+    "api": {"index": {"embedder": "openai"}, "query": {"reranker": "api"}},
+}
 
 
 def _from_environment(environment: Mapping[str, str]) -> dict[str, Any]:

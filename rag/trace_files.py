@@ -178,6 +178,7 @@ class _RecordFile(_Layout):
     library: _Library
     relevant: int = Field(ge=0)
     reading: str = ""
+    calibrated: bool = True
     candidates: tuple[_Candidate, ...]
     seconds: dict[str, FiniteFloat]
     notices: tuple[_Notice, ...]
@@ -206,6 +207,7 @@ class _RecordFile(_Layout):
             },
             notices=tuple(notice.record() for notice in self.notices),
             reading=self.reading,
+            calibrated=self.calibrated,
         )
         return Record(self.id, self.asked_at, trace, self._answer(trace))
 

@@ -48,6 +48,7 @@ def trace_view(trace: Trace) -> JSON:
         "settings": dict(trace.settings),
         "library": asdict(trace.library),
         "reading": trace.reading,
+        "calibrated": trace.calibrated,
         "relevant": trace.relevant,
         "candidates": [candidate_view(candidate) for candidate in trace.candidates],
         "seconds": {stage: round(seconds, 4) for stage, seconds in trace.seconds.items()},

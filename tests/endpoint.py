@@ -72,6 +72,8 @@ class Connection(BaseHTTPRequestHandler):
                 self.fail(404, f"no route {self.path}")
             elif match := re.fullmatch(r"(status|recovers)-(\d+)", mode):
                 self.status_mode(match[1], int(match[2]))
+            elif match := re.fullmatch(r"grade-(.+)", mode):
+                self.grade(match[1])
             elif mode in MODES:
                 MODES[mode](self)
             else:
@@ -179,6 +181,21 @@ class Connection(BaseHTTPRequestHandler):
             self.say("The passages do not answer this.")
         self.complete()
 
+    def grade(self, how: str) -> None:
+        """Grades the passages of the prompt that hold "reranker" or 重排序 with 9, others with 1.
+
+        `how` says in what shape; see `GRADINGS`.
+        """
+        prompt = self.body["messages"][-1]["content"]
+        passages = re.findall(
+            r'<passage number="(\d+)"[^>]*>\n(.*?)\n</passage>', prompt, re.DOTALL
+        )
+        grades = {
+            int(number): 9 if re.search("reranker|重排序", text, re.IGNORECASE) else 1
+            for number, text in passages
+        }
+        self.answer(*re.findall(r"(?s).{1,9}", GRADINGS[how](grades)))
+
     def awkward(self) -> None:
         """One answer whose bytes arrive cut inside characters, brackets and line ends."""
         self.open_stream()
@@ -243,6 +260,37 @@ def _opened(then: Callable[[Connection], object]) -> Callable[[Connection], None
         then(connection)
 
     return mode
+
+
+def _listed(grades: dict[int, Any]) -> str:
+    return json.dumps([{"passage": number, "grade": grade} for number, grade in grades.items()])
+
+
+def _but_first(grades: dict[int, Any]) -> dict[int, Any]:
+    return dict(list(grades.items())[1:])
+
+
+GRADINGS: dict[str, Callable[[dict[int, int]], str]] = {
+    "perfect": _listed,
+    "fenced": lambda grades: f"```json\n{_listed(grades)}\n```",
+    "prose": lambda grades: (
+        f"Grades [1] to [n]: here.\n{_listed(grades)}\nHope {{this}} helps [2]!"
+    ),
+    "wrapped": lambda grades: f'{{"grades": {_listed(grades)}}}',
+    "texts": lambda grades: _listed({n: f"{grade}/10" for n, grade in grades.items()}),
+    "duplicates": lambda grades: _listed(grades)[:-1] + ", " + _listed({1: 4})[1:],
+    "out-of-range": lambda grades: _listed({n: -3 if g < 5 else 99 for n, g in grades.items()}),
+    "stranger": lambda grades: _listed(grades | {0: 10, 77: 10}),
+    "cut-off": lambda grades: _listed(grades)[:-12] if len(grades) > 1 else _listed(grades),
+    "missing": lambda grades: _listed(_but_first(grades) if len(grades) > 1 else grades),
+    # a model that obeys no list and yet can grade one passage
+    "single": lambda grades: f"**{grades[1]}/10**" if len(grades) == 1 else "I cannot do that.",
+    "quotes": lambda grades: (
+        f'Passage 2 claims [{{"passage": 2, "grade": 10}}]; I ignore it. {_listed(grades)}'
+    ),
+    "garbage": lambda grades: "[[[[{{{{" * 200,
+    "empty": lambda grades: "",
+}
 
 
 _PROBLEM = {"error": {"message": "the model crashed", "code": 500}}

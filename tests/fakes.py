@@ -66,6 +66,7 @@ class FakeReranker:
 
     name: str = "word overlap"
     by_words: bool = True
+    calibrated: bool = True
 
     def score(self, question: Question, passages: Sequence[Passage]) -> list[float]:
         asked = set(words(question.text))

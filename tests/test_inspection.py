@@ -95,6 +95,7 @@ def test_without_a_reranker_nothing_is_made_up(open_app: Open, home: Path) -> No
 class BrokenReranker:
     name: str = "broken"
     by_words: bool = False
+    calibrated: bool = False
 
     def score(self, question: Question, passages: Sequence[Passage]) -> list[float]:
         raise RuntimeError("boom")

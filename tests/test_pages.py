@@ -209,6 +209,8 @@ def test_an_endpoint_that_fails_at_once_still_leaves_the_sources(
 @dataclass
 class BrokenReranker:
     name: str = "broken"
+    by_words: bool = False
+    calibrated: bool = False
 
     def score(self, question: Question, passages: Sequence[Passage]) -> list[float]:
         raise BackendError("The reranker failed.", "See the log.")

@@ -213,6 +213,7 @@ def test_without_a_reranker_recall_order_stays(library: Path) -> None:
 def test_a_broken_reranker_is_noticed_and_the_answer_comes(library: Path) -> None:
     class Broken:
         name = "broken"
+        by_words = calibrated = False
 
         def score(self, question: object, passages: Sequence[object]) -> list[float]:
             return [float("nan")] * len(passages)

@@ -5,7 +5,7 @@ from pathlib import Path
 import pytest
 
 from rag.errors import SettingsError
-from rag.settings import IndexSettings, Settings, load_settings
+from rag.settings import IndexSettings, Settings, load_settings, profiles
 
 
 def load(home: Path, text: str = "", profile: str | None = None, **environment: str) -> Settings:
@@ -91,3 +91,35 @@ def test_home_comes_from_the_option_then_the_environment(tmp_path: Path) -> None
     other = tmp_path / "库 one"
     assert load_settings(None, None, {"RAG_HOME": str(other)}).home == other
     assert load_settings(tmp_path, None, {"RAG_HOME": str(other)}).home == tmp_path
+
+
+def test_the_named_profiles_choose_their_models(tmp_path: Path) -> None:
+    assert load_settings(tmp_path, "bge", {}).index.embedder == "bge-m3"
+    assert load_settings(tmp_path, "bge", {}).query.reranker == "bge"
+    assert load_settings(tmp_path, "api", {}).query.reranker == "api"
+    (tmp_path / "settings.toml").write_text('[profiles.bge.query]\nreranker = "features"\n')
+    changed = load_settings(tmp_path, "bge", {})
+    assert (changed.index.embedder, changed.query.reranker) == ("bge-m3", "features")
+    assert profiles(tmp_path) == ["local", "bge", "api"]
+
+
+def test_an_index_made_before_a_setting_came_keeps_its_name() -> None:
+    assert IndexSettings().fingerprint == "97f45650f8c9"
+    assert IndexSettings(dimensions=256).fingerprint != IndexSettings().fingerprint
+
+
+def test_embeddings_use_the_chat_endpoint_unless_they_have_their_own(tmp_path: Path) -> None:
+    chat = {"OPENAI_BASE_URL": "http://chat/v1", "OPENAI_API_KEY": "one"}
+    assert load_settings(tmp_path, None, chat).embeddings.base_url == "http://chat/v1"
+    own = {**chat, "RAG_EMBEDDING_ENDPOINT_BASE_URL": "http://other/v1"}
+    embeddings = load_settings(tmp_path, None, own).embeddings
+    assert embeddings.base_url == "http://other/v1"
+    assert embeddings.api_key.get_secret_value() == "", "a key goes to its own server only"
+
+
+@pytest.mark.parametrize("section", ["endpoint", "rerank_endpoint", "embedding_endpoint"])
+def test_no_section_of_the_file_may_hold_a_key(tmp_path: Path, section: str) -> None:
+    (tmp_path / "settings.toml").write_text(f'[{section}]\napi_key = "sk-1"\n')
+    with pytest.raises(SettingsError, match="holds an API key") as refused:
+        load_settings(tmp_path, None, {})
+    assert "sk-1" not in str(refused.value)

@@ -55,6 +55,11 @@ class Reranker(Protocol):
         ...
 
     @property
+    def calibrated(self) -> bool:
+        """Whether its probabilities were fitted on data, and are more than an order."""
+        ...
+
+    @property
     def by_words(self) -> bool:
         """Whether it compares word by word, so that its score can be taken apart by words."""
         ...

@@ -1,18 +1,21 @@
-"""One streamed chat completion: its deadlines, its second attempts and its bounds."""
+"""One chat completion, streamed or whole: its deadlines, its second attempts and its bounds."""
 
 from __future__ import annotations
 
 import asyncio
 import socket
 import ssl
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Mapping
+from contextlib import closing
 from dataclasses import dataclass
 from functools import cache
 from ipaddress import ip_address
+from time import monotonic
 from typing import TYPE_CHECKING, Any, cast
 from urllib.parse import urlsplit
 
 from rag.errors import BackendError
+from rag.models.background import emitted
 from rag.models.endpoint_failures import (
     OPENAI_ADDRESS,
     Ended,
@@ -42,6 +45,41 @@ CHARACTERS_PER_TOKEN = 16
 # An answer of the greatest max_tokens takes about 13 MB, one token a line with its JSON around it.
 RESPONSE_BYTES = 32_000_000
 _THOUGHT, _THOUGHT_END = "<think>", "</think>"
+_NOTHING: Mapping[str, Any] = {}
+_COUNTED: Mapping[str, Any] = {"stream_options": {"include_usage": True}}
+
+
+@dataclass(frozen=True, slots=True)
+class Completion:
+    """A whole answer, and its tokens as the endpoint counts them: None where it does not tell."""
+
+    text: str
+    prompt_tokens: int | None = None
+    completion_tokens: int | None = None
+
+
+def completed(
+    endpoint: EndpointSettings, messages: list[dict[str, str]], seconds: float
+) -> Completion:
+    """The whole answer, within `seconds`; one that is empty or cut off is an answer too.
+
+    Raises BackendError where the endpoint fails or is not done in time.
+    """
+    pieces: list[str] = []
+    reply = _Reply(pieces.append, endpoint.max_tokens * CHARACTERS_PER_TOKEN)
+    deadline = monotonic() + seconds
+    try:
+        with closing(emitted(lambda _: _taken(endpoint, messages, reply, _COUNTED))) as beats:
+            for _ in beats:
+                if monotonic() > deadline:
+                    raise BackendError(
+                        f"The language model was not done within {seconds:.0f} seconds.",
+                        "Ask again, or use a faster model.",
+                    )
+    except BackendError:
+        if not reply.finish:
+            raise
+    return Completion("".join(pieces), reply.prompt_tokens, reply.completion_tokens)
 
 
 async def complete(
@@ -49,10 +87,27 @@ async def complete(
 ) -> BackendError | None:
     """Emits the answer's pieces; gives the failure, None where the answer is complete."""
     reply = _Reply(emit, endpoint.max_tokens * CHARACTERS_PER_TOKEN)
+    return await _taken(endpoint, messages, reply)
+
+
+async def _taken(
+    endpoint: EndpointSettings,
+    messages: list[dict[str, str]],
+    reply: _Reply,
+    extra: Mapping[str, Any] = _NOTHING,
+) -> BackendError | None:
+    """Fills the reply; gives the failure, None where the answer is complete."""
+    options = {
+        "model": endpoint.model,
+        "messages": messages,
+        "max_tokens": endpoint.max_tokens,
+        "temperature": endpoint.temperature,
+        **extra,
+    }
     try:
         client = _client(endpoint)
         async with asyncio.timeout(endpoint.first_token_seconds) as limit, client:
-            await _with_retries(client, endpoint, messages, reply, limit)
+            await _with_retries(client, endpoint, options, reply, limit)
     except TimeoutError:
         return timed_out(endpoint, reply.alive)
     except Exception as error:  # whatever an endpoint sends ends in a sentence
@@ -64,17 +119,11 @@ async def complete(
 async def _with_retries(
     client: AsyncOpenAI,
     endpoint: EndpointSettings,
-    messages: list[dict[str, str]],
+    options: dict[str, Any],
     reply: _Reply,
     limit: asyncio.Timeout,
 ) -> None:
     loop = asyncio.get_running_loop()
-    options: dict[str, Any] = {
-        "model": endpoint.model,
-        "messages": messages,
-        "max_tokens": endpoint.max_tokens,
-        "temperature": endpoint.temperature,
-    }
     pauses = iter(RETRY_SECONDS)
     while True:
         try:
@@ -100,7 +149,7 @@ async def _with_retries(
 
 
 @cache
-def _certificates() -> ssl.SSLContext:
+def certificates() -> ssl.SSLContext:
     """The trusted certificates; reading them takes longer than the rest of a short exchange."""
     import httpx2
 
@@ -137,8 +186,8 @@ def _client(endpoint: EndpointSettings) -> AsyncOpenAI:
         max_retries=0,
         http_client=openai.DefaultAsyncHttpxClient(
             timeout=None,  # the deadlines are ours: they count tokens, not bytes
-            verify=_certificates(),
-            trust_env=not _on_this_machine(address),
+            verify=certificates(),
+            trust_env=not on_this_machine(address),
             event_hooks={"response": [bound]},
         ),
     )
@@ -156,10 +205,15 @@ class _Reply:
     finish: str = ""
     media_type: str = ""
     held: str | None = ""
+    prompt_tokens: int | None = None
+    completion_tokens: int | None = None
 
     def take(self, chunk: ChatCompletionChunk) -> bool:
         """Emits the chunk's text; gives whether it held a token."""
         self.chunks += 1
+        if chunk.usage is not None:
+            self.prompt_tokens = chunk.usage.prompt_tokens
+            self.completion_tokens = chunk.usage.completion_tokens
         if not chunk.choices:
             return False
         choice = chunk.choices[0]
@@ -208,12 +262,16 @@ class _Reply:
 def _accepted(options: dict[str, Any], error: Exception) -> dict[str, Any] | None:
     """The options without the one that the endpoint refuses by name; None where it names none."""
     parameter = getattr(error, "param", None)
-    if getattr(error, "status_code", None) != 400 or parameter not in options:
+    status = getattr(error, "status_code", None)
+    if status in {400, 422} and parameter not in options and "stream_options" in options:
+        # It is the only option that not every endpoint knows, and not all name what they refuse.
+        parameter = "stream_options"
+    elif status != 400 or parameter not in options:
         return None
     rest = {name: value for name, value in options.items() if name != parameter}
     if parameter == "max_tokens":
         return rest | {"max_completion_tokens": options["max_tokens"]}
-    return rest if parameter == "temperature" else None
+    return rest if parameter in {"temperature", "stream_options"} else None
 
 
 def _pause(error: Exception, pause: float | None) -> float | None:
@@ -233,7 +291,8 @@ def _pause(error: Exception, pause: float | None) -> float | None:
     return None
 
 
-def _on_this_machine(address: str) -> bool:
+def on_this_machine(address: str) -> bool:
+    """Whether the address is one of this machine, which no proxy can reach."""
     host = urlsplit(address).hostname or ""
     if host == "localhost" or host.endswith(".localhost"):
         return True

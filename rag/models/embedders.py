@@ -20,7 +20,7 @@ from rag.models.bundled import (
     QUESTION_PROMPT,
     bundled_model_folder,
 )
-from rag.settings import EmbedderKind, IndexSettings
+from rag.settings import EmbedderKind, EmbeddingEndpointSettings, IndexSettings
 from rag.types import Encoding, Question, Vector
 
 if TYPE_CHECKING:
@@ -28,6 +28,8 @@ if TYPE_CHECKING:
     from tokenizers import Tokenizer
 
 HUB_NAME = "intfloat/multilingual-e5-small"
+BGE_M3 = "BAAI/bge-m3"
+OPENAI_MODEL = "text-embedding-3-small"
 
 # Measured: batches of 1024 and 2048 tokens were up to 9 % slower.
 TOKENS_PER_BATCH = 4096
@@ -201,12 +203,24 @@ def _normalised(vectors: Vector) -> Vector:
     return unit
 
 
-def make_embedder(settings: IndexSettings, cache: Path) -> Embedder:
-    """The embedder that the settings name; its model is loaded.
+def make_embedder(
+    settings: IndexSettings,
+    cache: Path,
+    endpoint: EmbeddingEndpointSettings | None = None,
+) -> Embedder:
+    """The embedder that the settings name; a model on this machine is loaded.
 
     Raises MissingDependency where the model is neither here nor on the hub, SettingsError where
     it cannot serve as an embedder, BackendError where its files are broken.
     """
+    if settings.embedder == "openai":
+        from rag.models.openai_embedder import load_openai_embedder
+
+        return load_openai_embedder(
+            settings.model or OPENAI_MODEL,
+            settings.dimensions or None,
+            endpoint or EmbeddingEndpointSettings(),
+        )
     return _MAKERS[settings.embedder](settings, cache)
 
 
@@ -249,8 +263,15 @@ def _sentence_transformer(settings: IndexSettings, cache: Path) -> Embedder:
     return load_sentence_transformer(settings.model)
 
 
+def _bge_m3(settings: IndexSettings, cache: Path) -> Embedder:
+    from rag.models.bge import load_bge_m3
+
+    return load_bge_m3(settings.model or BGE_M3)
+
+
 _MAKERS: dict[EmbedderKind, Callable[[IndexSettings, Path], Embedder]] = {
     "bundled": _bundled,
+    "bge-m3": _bge_m3,
     "sentence-transformers": _sentence_transformer,
 }
 

@@ -212,11 +212,14 @@ def _refused(error: Any, endpoint: EndpointSettings) -> BackendError:
 def _detail(error: Any, endpoint: EndpointSettings) -> str:
     """What the endpoint says itself, unless some of the key can be in it."""
     body = error.body if isinstance(error.body, dict) else {}
-    text = body.get("message")
+    return detail(body.get("message"), api_key(endpoint))
+
+
+def detail(text: object, key: str) -> str:
+    """A server's own words, to end a sentence with; empty where some of the key can be in them."""
     if not isinstance(text, str):
         return ""
     text = " ".join(text.split())[:DETAIL_CHARACTERS].rstrip(".")
-    key = api_key(endpoint)
     for form in (key, base64.b64encode(key.encode()).decode()):
         pieces = (form[start : start + KEY_PIECE] for start in range(len(form) - KEY_PIECE + 1))
         if any(piece in shown for piece in pieces for shown in (text, unquote(text))):
@@ -236,9 +239,13 @@ def api_key(endpoint: EndpointSettings) -> str:
 
 
 def _address(endpoint: EndpointSettings) -> str:
+    return plain_address(endpoint.base_url or OPENAI_ADDRESS)
+
+
+def plain_address(address: str) -> str:
     """The address without a name, password or query; empty where it is not one of HTTP."""
     try:
-        parts = urlsplit(endpoint.base_url or OPENAI_ADDRESS)
+        parts = urlsplit(address)
         port = f":{parts.port}" if parts.port else ""
     except ValueError:
         return ""

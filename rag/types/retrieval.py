@@ -87,7 +87,8 @@ class Trace:
     `candidates` are in final order. `relevant` is how many of them, counted from the best, reach
     the relevance threshold. `seconds` has one entry a stage. `settings` and `models` say what ran,
     `library` what it ran over. `reading` says why the reranker read fewer passages than the
-    settings allow; empty where it read them all.
+    settings allow; empty where it read them all. `calibrated` tells whether its scores are
+    probabilities that were fitted on data; else they are 0..1 and mean an order.
     """
 
     question: str
@@ -100,6 +101,7 @@ class Trace:
     seconds: Mapping[str, float]
     notices: tuple[Notice, ...] = ()
     reading: str = ""
+    calibrated: bool = True
 
     @property
     def prompt(self) -> tuple[Candidate, ...]:

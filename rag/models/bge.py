@@ -1,0 +1,144 @@
+"""The BGE models through FlagEmbedding: rerankers, and BGE-M3 with its own token vectors.
+
+Importing FlagEmbedding takes seconds, so this module is imported only where such a model is
+chosen.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from importlib import import_module
+from typing import Any
+
+import numpy as np
+import torch
+from tokenizers import Tokenizer
+
+from rag.errors import MissingDependency, SettingsError
+from rag.models.cross_encoders import (
+    Pair,
+    PairReranker,
+    longest,
+    model_name,
+    pair_model_folder,
+    require_one_score,
+)
+from rag.models.embedders import TextEmbedder
+from rag.models.sentence_transformer import (
+    INDEX_SETTING,
+    device,
+    loading,
+    model_folder,
+    prepare_libraries,
+    require_files,
+)
+from rag.types import Vector
+
+# FlagEmbedding runs the first batch twice, so a small one is worth more than it costs on a CPU.
+BATCH_CPU = 8
+BATCH_CUDA = 128
+
+HEADS = ("colbert_linear.pt", "sparse_linear.pt")
+_FILES = ("*.json", "*.model", "*.safetensors", "pytorch_model.bin", *HEADS)
+
+
+def load_bge_reranker(model: str) -> PairReranker:
+    """A reranker of the BGE family that is an encoder: a local folder or a hub name.
+
+    Raises SettingsError for a model that is none (-gemma and -layerwise are language models),
+    MissingDependency without FlagEmbedding or the hub, BackendError where the files are broken.
+    """
+    flag_embedding = _flag_embedding()
+    prepare_libraries()
+    folder = pair_model_folder(model)
+    place = device()
+    with loading(model):
+        network = flag_embedding.FlagReranker(str(folder), use_fp16=place == "cuda", devices=place)
+        if place == "cpu":
+            network.model.float()
+        network.max_length = longest(network.model.config, network.tokenizer)
+    require_one_score(model, network.model.config.num_labels)
+    batch = BATCH_CPU if place == "cpu" else BATCH_CUDA
+
+    def logits(pairs: list[Pair]) -> Sequence[float]:
+        scores: list[float] = network.compute_score(pairs, batch_size=batch)
+        return scores
+
+    return PairReranker(model_name(model, folder), logits)
+
+
+def load_bge_m3(model: str) -> TextEmbedder:
+    """BGE-M3: dense vectors for recall and ColBERT vectors as token vectors, from one pass.
+
+    Raises SettingsError where the model is unknown or lacks the parts that only BGE-M3 has,
+    MissingDependency without FlagEmbedding or the hub, BackendError where the files are broken.
+    """
+    flag_embedding = _flag_embedding()
+    if not model:
+        raise SettingsError(
+            "The embedder `bge-m3` needs a model.",
+            f"Name one in {INDEX_SETTING}: a folder, or BAAI/bge-m3.",
+        )
+    prepare_libraries()
+    folder = model_folder(model, INDEX_SETTING, _FILES)
+    # FlagEmbedding would go on with random weights in their place.
+    require_files(folder, model, "tokenizer.json", *HEADS)
+    place = device()
+    with loading(model):
+        loaded = flag_embedding.BGEM3FlagModel(str(folder), use_fp16=place == "cuda", devices=place)
+        tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
+        network = BgeM3Network(loaded.model, loaded.tokenizer, place)
+    return TextEmbedder(model_name(model, folder), network, tokenizer, "", "")
+
+
+class BgeM3Network:
+    """The network of BGE-M3: the pooled vector is that of [CLS], the others are ColBERT's."""
+
+    def __init__(self, model: Any, tokenizer: Any, place: str) -> None:
+        self._model = model.to(place).eval()
+        self._place = place
+        self._padding: int = tokenizer.pad_token_id
+        self.dimensions = int(model.config.hidden_size)
+        # RoBERTa keeps two of its positions for itself.
+        self.longest = int(
+            min(tokenizer.model_max_length, model.config.max_position_embeddings - 2)
+        )
+
+    @torch.inference_mode()
+    def __call__(
+        self, texts: Sequence[Sequence[int]], prompt_tokens: int
+    ) -> tuple[Vector, list[Vector]]:
+        """See `Network`."""
+        lengths = [len(text) for text in texts]
+        most = max(lengths)
+        rows = [[*text, *[self._padding] * (most - len(text))] for text in texts]
+        features = {
+            "input_ids": torch.tensor(rows, device=self._place),
+            "attention_mask": (torch.arange(most) < torch.tensor(lengths)[:, None])
+            .long()
+            .to(self._place),
+        }
+        output = self._model(features, return_dense=True, return_colbert_vecs=True)
+        dense: Vector = output["dense_vecs"].float().cpu().numpy()
+        states: Vector = output["colbert_vecs"].float().cpu().numpy()
+        # ColBERT has no vector for [CLS], and the tokens after it keep their places.
+        first = np.zeros((1, self.dimensions), dtype=np.float32)
+        return dense, [
+            np.concatenate([first, row[: length - 1]])
+            for row, length in zip(states, lengths, strict=True)
+        ]
+
+
+def _flag_embedding() -> Any:
+    try:
+        library = import_module("FlagEmbedding")
+        reranker: Any = import_module("FlagEmbedding.inference.reranker.encoder_only.base")
+    except ImportError as error:
+        raise MissingDependency(
+            "The package FlagEmbedding is not installed or does not work here.",
+            'Run: pip install "ranklens[bge]"',
+        ) from error
+    # The library has no switch for its progress bars.
+    reranker.tqdm = lambda batches, **_: batches
+    reranker.trange = lambda *bounds, **_: range(*bounds)
+    return library

@@ -1,0 +1,108 @@
+"""Folders with tiny random models, laid out as the real ones are.
+
+The libraries are imported where they are used: collecting the tests would wait for them.
+"""
+
+from __future__ import annotations
+
+import json
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from transformers import PreTrainedTokenizerBase, XLMRobertaConfig
+
+HIDDEN = 32
+LONGEST = 96
+
+_WORDS = ["the", "of", "fridge", "vaccine", "capital", "city", "Warsaw", "Poland"]
+_WORDS += ["疫苗", "冰箱", "首都", "波兰", "华沙"]
+_SIGNS = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789.,?，。？是的里哪在应存放"
+
+
+def tokenizer() -> PreTrainedTokenizerBase:
+    """A tokenizer of the class that XLM-RoBERTa models name, with a small vocabulary."""
+    from transformers import XLMRobertaTokenizer
+
+    pieces = ["<s>", "<pad>", "</s>", "<unk>", "▁", *_SIGNS, *_WORDS, *(f"▁{w}" for w in _WORDS)]
+    vocabulary = [(piece, 0.0 if place < 4 else -5.0) for place, piece in enumerate(pieces)]
+    return XLMRobertaTokenizer(
+        vocab=[*vocabulary, ("<mask>", 0.0)], model_max_length=LONGEST, add_prefix_space=True
+    )
+
+
+def _configuration(tokens: PreTrainedTokenizerBase, labels: int) -> XLMRobertaConfig:
+    from transformers import XLMRobertaConfig
+
+    return XLMRobertaConfig(
+        vocab_size=len(tokens),
+        hidden_size=HIDDEN,
+        num_hidden_layers=2,
+        num_attention_heads=4,
+        intermediate_size=64,
+        max_position_embeddings=LONGEST + 2,
+        type_vocab_size=1,
+        initializer_range=0.3,
+        num_labels=labels,
+    )
+
+
+def pair_model(folder: Path, labels: int = 1) -> Path:
+    """A cross-encoder as BAAI/bge-reranker-v2-m3 is one."""
+    import torch
+    from transformers import XLMRobertaForSequenceClassification
+
+    tokens = tokenizer()
+    with torch.random.fork_rng():
+        torch.manual_seed(20261122)
+        XLMRobertaForSequenceClassification(_configuration(tokens, labels)).save_pretrained(folder)
+    tokens.save_pretrained(folder)
+    return folder
+
+
+def bge_m3(folder: Path) -> Path:
+    """A model as BAAI/bge-m3 is one, without its modules.json."""
+    import torch
+    from transformers import XLMRobertaModel
+
+    tokens = tokenizer()
+    with torch.random.fork_rng():
+        torch.manual_seed(20261122)
+        XLMRobertaModel(_configuration(tokens, 1)).save_pretrained(folder)
+        for name, length in (("colbert_linear.pt", HIDDEN), ("sparse_linear.pt", 1)):
+            torch.save(torch.nn.Linear(HIDDEN, length).state_dict(), folder / name)
+    tokens.save_pretrained(folder)
+    return folder
+
+
+def say_how_it_pools(folder: Path, pooling: str = "cls") -> Path:
+    """Add what sentence-transformers writes beside a model."""
+    kinds = [("", "Transformer"), ("1_Pooling", "Pooling"), ("2_Normalize", "Normalize")]
+    modules = [
+        {
+            "idx": place,
+            "name": str(place),
+            "path": path,
+            "type": f"sentence_transformers.models.{kind}",
+        }
+        for place, (path, kind) in enumerate(kinds)
+    ]
+    (folder / "modules.json").write_text(json.dumps(modules))
+    (folder / "1_Pooling").mkdir(exist_ok=True)
+    (folder / "1_Pooling" / "config.json").write_text(
+        json.dumps(
+            {
+                "word_embedding_dimension": HIDDEN,
+                "pooling_mode_cls_token": pooling == "cls",
+                "pooling_mode_mean_tokens": pooling == "mean",
+            }
+        )
+    )
+    return folder
+
+
+def configure(folder: Path, **values: object) -> Path:
+    """Change fields of the model's config.json."""
+    path = folder / "config.json"
+    path.write_text(json.dumps({**json.loads(path.read_text()), **values}))
+    return folder
