@@ -19,7 +19,6 @@ import hashlib
 import json
 import re
 import sys
-from collections import defaultdict
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 from datetime import UTC, datetime
@@ -40,6 +39,7 @@ from scripts.fit_reranker import (
     best_candidates,
     calibration_error,
     fit,
+    gold_entries,
     library_of,
     rows,
 )
@@ -71,10 +71,7 @@ def judged(folder: Path, pipeline: Pipeline) -> Iterator[Counted]:
     """Candidates in fused order, features and gold of a third of the questions of a set."""
     corpus = rows(folder / "corpus.jsonl")
     library_of(corpus, pipeline)
-    gold: dict[str, set[str]] = defaultdict(set)
-    for line in (folder / "qrels.tsv").read_text(encoding="utf-8").splitlines()[1:]:
-        question_id, corpus_id, _ = line.split("\t")
-        gold[question_id].add(corpus_id)
+    gold = gold_entries(folder)
     for query in rows(folder / "queries.jsonl")[::EVERY]:
         candidates = pipeline.retrieve(query["text"]).trace.candidates[:DEPTH]
         entries = [corpus[candidate.chunk.page] for candidate in candidates]

@@ -78,14 +78,20 @@ def library_of(corpus: Sequence[dict[str, Any]], pipeline: Pipeline) -> None:
             print(f"\r{event}", end="", flush=True)
 
 
-def judged(folder: Path, pipeline: Pipeline) -> Iterator[Judged]:
-    """Candidates, features and gold of every question of a set."""
-    corpus = rows(folder / "corpus.jsonl")
-    library_of(corpus, pipeline)
+def gold_entries(folder: Path) -> dict[str, set[str]]:
+    """The entries of the corpus that answer a question, by the question's id."""
     gold: dict[str, set[str]] = defaultdict(set)
     for line in (folder / "qrels.tsv").read_text(encoding="utf-8").splitlines()[1:]:
         question_id, corpus_id, _ = line.split("\t")
         gold[question_id].add(corpus_id)
+    return gold
+
+
+def judged(folder: Path, pipeline: Pipeline) -> Iterator[Judged]:
+    """Candidates, features and gold of every question of a set."""
+    corpus = rows(folder / "corpus.jsonl")
+    library_of(corpus, pipeline)
+    gold = gold_entries(folder)
     for query in rows(folder / "queries.jsonl")[::EVERY]:
         found = pipeline.retrieve(query["text"])
         candidates = found.trace.candidates[:DEPTH]

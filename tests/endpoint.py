@@ -343,26 +343,36 @@ MODES: dict[str, Callable[[Connection], object]] = {
 
 
 @contextmanager
-def running_endpoint() -> Iterator[Endpoint]:
-    """A server on a free port for as long as the block lasts."""
-
-    class Handler(Connection):
-        pass
+def served(handler: type[BaseHTTPRequestHandler]) -> Iterator[str]:
+    """The address of a server on a free port for as long as the block lasts."""
 
     class Server(ThreadingHTTPServer):
         daemon_threads = True
         block_on_close = False
 
-    with Server(("127.0.0.1", 0), Handler) as server:
-        Handler.endpoint = Endpoint(f"http://127.0.0.1:{server.server_port}/v1")
+    with Server(("127.0.0.1", 0), handler) as server:
         thread = threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True)
         thread.start()
+        try:
+            yield f"http://127.0.0.1:{server.server_port}"
+        finally:
+            server.shutdown()
+            thread.join()
+
+
+@contextmanager
+def running_endpoint() -> Iterator[Endpoint]:
+    """A chat endpoint for as long as the block lasts."""
+
+    class Handler(Connection):
+        pass
+
+    with served(Handler) as address:
+        Handler.endpoint = Endpoint(f"{address}/v1")
         try:
             yield Handler.endpoint
         finally:
             Handler.endpoint.stopping.set()
-            server.shutdown()
-            thread.join()
 
 
 @pytest.fixture

@@ -16,7 +16,7 @@ import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
-from http.server import BaseHTTPRequestHandler, ThreadingHTTPServer
+from http.server import BaseHTTPRequestHandler
 from typing import Any, ClassVar
 from urllib.parse import quote
 
@@ -24,6 +24,7 @@ import numpy as np
 import pytest
 
 from rag.models.openai_embedder import DIMENSIONS as OPENAI_DIMENSIONS
+from tests.endpoint import served
 from tests.fakes import DIMENSIONS, FakeEmbedder, words
 
 # Longer than any time limit that a test sets.
@@ -256,25 +257,17 @@ class Connection(BaseHTTPRequestHandler):
 
 @contextmanager
 def running_services() -> Iterator[Services]:
-    """A server on a free port for as long as the block lasts."""
+    """The services for as long as the block lasts."""
 
     class Handler(Connection):
         pass
 
-    class Server(ThreadingHTTPServer):
-        daemon_threads = True
-        block_on_close = False
-
-    with Server(("127.0.0.1", 0), Handler) as server:
-        Handler.services = Services(f"http://127.0.0.1:{server.server_port}")
-        thread = threading.Thread(target=server.serve_forever, args=(0.02,), daemon=True)
-        thread.start()
+    with served(Handler) as address:
+        Handler.services = Services(address)
         try:
             yield Handler.services
         finally:
             Handler.services.stopping.set()
-            server.shutdown()
-            thread.join()
 
 
 @pytest.fixture

@@ -2,8 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from time import perf_counter
 
@@ -15,9 +14,19 @@ from rag.rank_flow import MOST
 from rag.settings import load_settings
 from rag.store import Store
 from rag.trace_files import write_record
-from rag.types import Candidate, Passage, Question, Record, Score
+from rag.types import Candidate, Record, Score
 from tests.fakes import DIMENSIONS
-from tests.test_pages import Open, ask, assert_clean, filled, home, open_app, press, texts
+from tests.test_pages import (
+    BrokenReranker,
+    Open,
+    ask,
+    assert_clean,
+    filled,
+    home,
+    open_app,
+    press,
+    texts,
+)
 from tests.test_pipeline import make
 
 __all__ = ["filled", "home", "open_app"]
@@ -89,16 +98,6 @@ def test_without_a_reranker_nothing_is_made_up(open_app: Open, home: Path) -> No
     assert all(score is None or score != score for score in table(app)["Rerank"])
     for name in ("Words", "What if", "Compare", "What scores mean", "Where did it go?"):
         part(app, name)
-
-
-@dataclass
-class BrokenReranker:
-    name: str = "broken"
-    by_words: bool = False
-    calibrated: bool = False
-
-    def score(self, question: Question, passages: Sequence[Passage]) -> list[float]:
-        raise RuntimeError("boom")
 
 
 def test_a_reranker_that_failed_is_told_and_the_rest_stays(open_app: Open, home: Path) -> None:
