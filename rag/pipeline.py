@@ -213,9 +213,12 @@ class Pipeline:
     def baseline(self) -> Baseline | None:
         """What unrelated pairs score in this library; None where it is too small to tell.
 
-        Drawn once, which takes some seconds, and again when the library has grown.
+        Drawn once, which takes some seconds, and again when the library has grown. A reranker whose
+        scores are no probabilities is not asked: it may be slow, and every pair may cost money.
         """
-        name = self.reranker.name if self.reranker else "none"
+        calibrated = self.reranker is not None and self.reranker.calibrated
+        reranker = self.reranker if calibrated else None
+        name = reranker.name if reranker else "none"
         state = self.store.state()
         key = f"baseline {state.fingerprint} {name}"
         kept = loads(self.store.measurements.get(key) or b"")
@@ -226,7 +229,7 @@ class Pipeline:
             self.embedder,
             self.codec.rotate,
             self.codec.decode,
-            self.reranker,
+            reranker,
             sentences,
         )
         if drawn is not None:

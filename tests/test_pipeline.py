@@ -252,6 +252,27 @@ def test_a_reranker_that_hangs_leaves_sources_and_answer(library: Path) -> None:
     assert answer.answered
 
 
+def test_a_reranker_that_may_cost_money_is_not_asked_about_unrelated_pairs(tmp_path: Path) -> None:
+    class Paid(FakeReranker):
+        asked = 0
+
+        def score(self, question: Question, passages: Sequence[Passage]) -> list[float]:
+            self.asked += 1
+            return super().score(question, passages)
+
+    for calibrated in (True, False):
+        reranker = Paid(calibrated=calibrated)
+        pipeline = make(tmp_path / str(calibrated), reranker=reranker)
+        pages = [f"# Part {n}\n\n{ANIMALS}\n\nNumber {n} is here, 第{n}页。" for n in range(6)]
+        list(pipeline.add([File.holding(f"{n}.md", page.encode()) for n, page in enumerate(pages)]))
+        baseline = pipeline.baseline()
+        assert baseline is not None
+        assert bool(baseline.rerank) is bool(reranker.asked) is calibrated
+        again = reranker.asked
+        assert pipeline.baseline() == baseline
+        assert reranker.asked == again
+
+
 def test_an_empty_library_says_what_to_do(tmp_path: Path) -> None:
     with pytest.raises(EmptyLibrary) as error:
         make(tmp_path / "empty").ask("Anything?")

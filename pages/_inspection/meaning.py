@@ -42,7 +42,7 @@ def show(record: Record, baseline: Baseline | None) -> None:
                 continue
             share = baseline.share_below(stage, score.score)
             if share is None:
-                st.caption("Not measured without a reranker.")
+                st.caption("Not measured: this reranker is not calibrated, or there is none.")
                 continue
             st.markdown(f"### {form.format(score.score)} :gray-badge[{band(share)}]")
             st.caption(plain(baseline.in_words(stage, score.score)))

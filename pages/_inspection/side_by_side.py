@@ -78,13 +78,16 @@ def rows(
 
 
 def stands_out(baseline: Baseline | None, candidate: Candidate) -> str | None:
-    """The plain word for the score that decided: the reranker's, or without one the cosine."""
-    score = candidate.rerank or candidate.dense
-    if score is None or baseline is None:
-        return None
-    stage: Stage = "rerank" if candidate.rerank else "dense"
-    share = baseline.share_below(stage, score.score)
-    return None if share is None else band(share)
+    """The plain word for the reranker's score, or for the cosine where that was not measured."""
+    stages: tuple[tuple[Stage, Score | None], ...] = (
+        ("rerank", candidate.rerank),
+        ("dense", candidate.dense),
+    )
+    for stage, score in stages:
+        share = baseline.share_below(stage, score.score) if baseline and score else None
+        if share is not None:
+            return band(share)
+    return None
 
 
 def _columns(candidates: Sequence[Candidate]) -> Mapping[str, Any]:
