@@ -47,11 +47,11 @@ clean: ## remove the environment and every cache, not your library
 	rm -rf .venv .mypy_cache .pytest_cache .ruff_cache .hypothesis build dist
 	find . -name __pycache__ -prune -exec rm -rf {} +
 
+# Byte code is made of what is imported, not of the 19,000 files that are installed.
 $(READY): pyproject.toml constraints.txt
 	@$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' \
 		|| { echo "RankLens needs Python 3.11 or newer: make PYTHON=/path/to/python3.11"; exit 1; }
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
-	@: # Byte code is made of what is imported, not of the 19,000 files that are installed.
 	$(BIN)/pip install --no-compile --quiet --retries 1 --extra-index-url $(TORCH_INDEX) torch==2.13.0
 	$(BIN)/pip install --no-compile --quiet --constraint constraints.txt --editable '.[test]'
 	@touch $@
