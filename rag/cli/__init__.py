@@ -5,30 +5,31 @@ Exit codes: 0 done, 1 a failure told on stderr, 2 wrong usage, 130 interrupted.
 
 from __future__ import annotations
 
-import json
-import sys
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+from collections.abc import Iterator, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, BinaryIO
 
 import click
 
 from rag import __version__
-from rag.folding import one_line
+from rag.cli.opening import library_of, pipeline_of, settings_of
+from rag.cli.printing import (
+    SHOWN_CANDIDATES,
+    as_json,
+    json_text,
+    print_answer,
+    print_candidates,
+    print_footer,
+    printable,
+    status_line,
+)
 
 if TYPE_CHECKING:
-    from rag.pipeline import Pipeline
-    from rag.settings import Settings
     from rag.store import Store
-    from rag.types import Answer, Candidate, DocumentRecord, Trace
+    from rag.types import DocumentRecord
 
-SHOWN_CANDIDATES = 10
-_TEXT_WIDTH = 300
 # Whose questions those of the command line are; no page shows them.
 _ASKER = "command line"
-
-as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON instead of text.")
 
 
 class Failing(click.Group):
@@ -82,17 +83,17 @@ def add(ctx: click.Context, paths: tuple[Path, ...], as_json: bool) -> None:
             "There is no readable file in that folder.", f"Readable are: {', '.join(SUFFIXES)}."
         )
     results = []
-    with _status_line() as show:
-        for event in _pipeline(ctx).add([File.at(path) for path in found]):
+    with status_line() as show:
+        for event in pipeline_of(ctx).add([File.at(path) for path in found]):
             if not isinstance(event, AddResult):
                 show(str(event))
                 continue
             results.append(event)
             show("")
             if not as_json:
-                click.echo(_printable(str(event)))
+                click.echo(printable(str(event)))
     if as_json:
-        click.echo(_json([result_view(result) for result in results]))
+        click.echo(json_text([result_view(result) for result in results]))
     ctx.exit(1 if any(result.outcome == "failed" for result in results) else 0)
 
 
@@ -105,7 +106,7 @@ def ask(ctx: click.Context, question: str, as_json: bool) -> None:
     from rag.history import History, recorded
     from rag.views import record_view
 
-    pipeline = _pipeline(ctx)
+    pipeline = pipeline_of(ctx)
     reply = pipeline.ask(question)
     if not as_json:
         for piece in reply:
@@ -113,9 +114,9 @@ def ask(ctx: click.Context, question: str, as_json: bool) -> None:
         click.echo("\n" if reply.passages else "", nl=False)
     record = recorded(reply.trace, reply.answer)
     if as_json:
-        click.echo(_json(record_view(record)))
+        click.echo(json_text(record_view(record)))
     else:
-        _print_answer(reply.answer)
+        print_answer(reply.answer)
     History(pipeline.store, _ASKER).keep(record)
     ctx.exit(1 if reply.answer.problem else 0)
 
@@ -129,12 +130,12 @@ def search(ctx: click.Context, question: str, as_json: bool) -> None:
     from rag.history import recorded
     from rag.views import record_view
 
-    trace = _pipeline(ctx).search(question)
+    trace = pipeline_of(ctx).search(question)
     if as_json:
-        click.echo(_json(record_view(recorded(trace))))
+        click.echo(json_text(record_view(recorded(trace))))
     else:
-        _print_candidates(trace.candidates[:SHOWN_CANDIDATES])
-        _print_footer(trace, trace.seconds)
+        print_candidates(trace.candidates[:SHOWN_CANDIDATES])
+        print_footer(trace, trace.seconds)
 
 
 @main.command()
@@ -144,20 +145,20 @@ def trace(file: BinaryIO) -> None:
     from rag.trace_files import read_record
 
     record = read_record(file.read())
-    click.secho(_printable(record.trace.question), bold=True)
+    click.secho(printable(record.trace.question), bold=True)
     library = record.trace.library
     click.secho(
         f"asked {record.asked_at:%Y-%m-%d %H:%M} UTC · {library.documents} documents, "
-        f"{library.chunks} chunks · index {_printable(library.fingerprint)}",
+        f"{library.chunks} chunks · index {printable(library.fingerprint)}",
         dim=True,
     )
     if record.answer is None:
-        _print_candidates(record.trace.candidates[:SHOWN_CANDIDATES])
-        _print_footer(record.trace, record.trace.seconds)
+        print_candidates(record.trace.candidates[:SHOWN_CANDIDATES])
+        print_footer(record.trace, record.trace.seconds)
         return
     if record.answer.kind != "nothing relevant":
-        click.echo("\n".join(map(_printable, record.answer.text.splitlines())) + "\n")
-    _print_answer(record.answer)
+        click.echo("\n".join(map(printable, record.answer.text.splitlines())) + "\n")
+    print_answer(record.answer)
 
 
 @main.command("list")
@@ -167,15 +168,15 @@ def list_(ctx: click.Context, as_json: bool) -> None:
     """List the documents."""
     from rag.views import document_view
 
-    records = _library(ctx).documents()
+    records = library_of(ctx).documents()
     if as_json:
-        click.echo(_json([document_view(record) for record in records]))
+        click.echo(json_text([document_view(record) for record in records]))
         return
     for record in records:
         state = f"{record.pages} p., {record.chunks} chunks"
         if record.status != "ready":
             state = f"{record.status}: {record.message}"
-        click.echo(f"{record.id[:12]}  {_printable(record.name)}  ({state})")
+        click.echo(f"{record.id[:12]}  {printable(record.name)}  ({state})")
     if not records:
         click.echo("The library is empty. Add documents with: rag add PATH")
 
@@ -185,10 +186,10 @@ def list_(ctx: click.Context, as_json: bool) -> None:
 @click.pass_context
 def remove(ctx: click.Context, document: str) -> None:
     """Remove a document, named by its id (or the first letters of it) or its exact name."""
-    library = _library(ctx)
+    library = library_of(ctx)
     record = _find(library, document)
     library.remove(record.id)
-    click.echo(f"Removed {_printable(record.name)}.")
+    click.echo(f"Removed {printable(record.name)}.")
 
 
 @main.command()
@@ -199,30 +200,7 @@ def serve(ctx: click.Context, port: int, address: str) -> None:
     """Serve the web page."""
     from rag.serving import serve as run
 
-    run(_settings(ctx), port, address)
-
-
-# --- opening -------------------------------------------------------------------------------
-
-
-def _settings(ctx: click.Context) -> Settings:
-    from rag.settings import load_settings
-
-    return load_settings(*ctx.obj)
-
-
-def _library(ctx: click.Context) -> Store:
-    from rag.pipeline import open_library
-
-    return open_library(_settings(ctx))
-
-
-def _pipeline(ctx: click.Context) -> Pipeline:
-    with _status_line() as show:
-        show("Loading the models …")
-        from rag.pipeline import open_pipeline
-
-        return open_pipeline(_settings(ctx))
+    run(settings_of(ctx), port, address)
 
 
 def _files(paths: Sequence[Path], suffixes: Sequence[str]) -> Iterator[Path]:
@@ -254,73 +232,3 @@ def _find(library: Store, wanted: str) -> DocumentRecord:
             f"{len(matches)} documents are called {wanted}.", "Name one by its id: rag list"
         )
     raise UnknownDocument(f"There is no document {wanted}.", "See what there is: rag list")
-
-
-# --- printing ------------------------------------------------------------------------------
-
-
-def _json(value: object) -> str:
-    return json.dumps(value, ensure_ascii=False, indent=2)
-
-
-def _printable(text: str) -> str:
-    """The text without control characters, which a terminal would obey."""
-    return "".join(character if character.isprintable() else " " for character in text)
-
-
-def _print_answer(answer: Answer) -> None:
-    from rag.types import NOTHING_RELEVANT
-
-    if answer.kind == "nothing relevant":
-        click.echo(NOTHING_RELEVANT)
-        _print_candidates(answer.trace.candidates[:3])
-    else:
-        _print_statements(answer)
-        _print_candidates(answer.passages)
-    if answer.problem is not None:
-        click.secho(answer.problem.message, err=True, fg="red")
-        click.echo(answer.problem.hint, err=True)
-    _print_footer(answer.trace, answer.seconds)
-
-
-def _print_statements(answer: Answer) -> None:
-    if not answer.statements:
-        return
-    click.secho(answer.support_line, dim=True)
-    for statement in answer.statements:
-        if answer.cites and not statement.supported:
-            text = _printable(one_line(answer.text[statement.start : statement.end]))
-            advice = f" [{statement.better}] supports it more." if statement.better else ""
-            click.secho(f"  not supported ({statement.support:.0%}): {text}{advice}", fg="yellow")
-
-
-def _print_candidates(candidates: Sequence[Candidate]) -> None:
-    for candidate in candidates:
-        click.secho(f"[{candidate.rank}] {_printable(candidate.location)}", bold=True)
-        text = _printable(one_line(candidate.chunk.text))
-        click.echo(f"    {text[:_TEXT_WIDTH]}{'…' if len(text) > _TEXT_WIDTH else ''}")
-        click.secho(f"    {candidate.evidence}", dim=True)
-
-
-def _print_footer(trace: Trace, seconds: Any) -> None:
-    for notice in trace.notices:
-        click.secho(str(notice), err=True, fg="yellow")
-    if trace.reading:
-        click.secho(f"The reranker read {_printable(trace.reading)}.", dim=True)
-    stages = " · ".join(f"{stage} {value:.2f} s" for stage, value in seconds.items())
-    click.secho(f"{trace.models['answerer']} · {stages}", dim=True)
-
-
-@contextmanager
-def _status_line() -> Iterator[Callable[[str], None]]:
-    """Keep one line of a terminal's stderr up to date; nothing where stderr is no terminal."""
-    shown = sys.stderr.isatty()
-
-    def show(line: str) -> None:
-        if shown:
-            click.echo(f"\r\x1b[2K{_printable(line)}", nl=False, err=True)
-
-    try:
-        yield show
-    finally:
-        show("")

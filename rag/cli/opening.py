@@ -1,0 +1,37 @@
+"""What commands open: settings, library, pipeline."""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+import click
+
+from rag.cli.printing import status_line
+
+if TYPE_CHECKING:
+    from rag.pipeline import Pipeline
+    from rag.settings import Settings
+    from rag.store import Store
+
+
+def settings_of(ctx: click.Context) -> Settings:
+    """The settings that the options of `rag` name."""
+    from rag.settings import load_settings
+
+    return load_settings(*ctx.obj)
+
+
+def library_of(ctx: click.Context) -> Store:
+    """The library, without its models."""
+    from rag.pipeline import open_library
+
+    return open_library(settings_of(ctx))
+
+
+def pipeline_of(ctx: click.Context) -> Pipeline:
+    """The pipeline, its models loaded."""
+    with status_line() as show:
+        show("Loading the models …")
+        from rag.pipeline import open_pipeline
+
+        return open_pipeline(settings_of(ctx))
