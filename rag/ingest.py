@@ -16,10 +16,8 @@ from pathlib import Path
 from time import perf_counter
 from typing import Protocol
 
-import numpy as np
-
+from rag.encoding import encode_chunks, search_texts
 from rag.errors import LibraryError, RAGError, UnreadableFile
-from rag.folding import fold
 from rag.models import Embedder
 from rag.token_codes import TokenCodec
 from rag.types import (
@@ -31,8 +29,6 @@ from rag.types import (
     Progress,
 )
 
-# Token vectors of this many chunks are in memory at once: about 0.3 MB a chunk before coding.
-WINDOW = 64
 _POLL_SECONDS = 0.1
 
 Event = Progress | AddResult
@@ -206,10 +202,14 @@ class Ingest:
             yield Progress(reading.name, "chunking", len(document.pages), len(document.pages))
             if not chunks:
                 raise UnreadableFile(f"{document.name} has no text.", "Add a file with text.")
-            vectors = yield from self._encode(reading.name, chunks)
+            vectors = yield from encode_chunks(
+                chunks,
+                self.embedder,
+                self.codec,
+                lambda done: Progress(reading.name, "embedding", done, len(chunks)),
+            )
             yield Progress(reading.name, "storing", 0, len(chunks))
-            search_texts = [fold(f"{chunk.heading}\n{chunk.text}") for chunk in chunks]
-            self.shelf.put_chunks(chunks, vectors, search_texts)
+            self.shelf.put_chunks(chunks, vectors, search_texts(chunks))
             self.shelf.put_document(replace(record, status="ready", chunks=len(chunks)))
         except (GeneratorExit, KeyboardInterrupt):
             self.shelf.remove(document.id)
@@ -225,23 +225,6 @@ class Ingest:
             seconds=perf_counter() - reading.started,
             notices=document.notices,
         )
-
-    def _encode(self, name: str, chunks: Sequence[Chunk]) -> Generator[Event, None, ChunkVectors]:
-        """Dense vectors and token codes of all chunks, window by window."""
-        texts = [chunk.text for chunk in chunks]
-        # Windows of like lengths waste no work on padding.
-        order = sorted(range(len(texts)), key=lambda index: len(texts[index]))
-        dense = np.zeros((len(texts), self.embedder.dimensions), dtype=np.float32)
-        codes = [b""] * len(texts)
-        yield Progress(name, "embedding", 0, len(texts))
-        for start in range(0, len(order), WINDOW):
-            window = order[start : start + WINDOW]
-            encoding = self.embedder.encode_documents([texts[index] for index in window])
-            dense[window] = encoding.dense
-            for index, tokens in zip(window, encoding.tokens or (), strict=False):
-                codes[index] = self.codec.encode(tokens)
-            yield Progress(name, "embedding", start + len(window), len(texts))
-        return ChunkVectors(dense, tuple(codes))
 
     def _record_failure(self, reading: _Reading, error: RAGError) -> None:
         """Leave a row that says what happened, where the file could be opened at all."""

@@ -1,0 +1,46 @@
+"""Chunks -> what the store keeps of them: dense vectors, token codes and the searched text."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Generator, Sequence
+from typing import TypeVar
+
+import numpy as np
+
+from rag.folding import fold
+from rag.models import Embedder
+from rag.token_codes import TokenCodec
+from rag.types import Chunk, ChunkVectors
+
+# Token vectors of this many chunks are in memory at once: about 0.3 MB a chunk before coding.
+WINDOW = 64
+
+_Event = TypeVar("_Event")
+
+
+def encode_chunks(
+    chunks: Sequence[Chunk], embedder: Embedder, codec: TokenCodec, event: Callable[[int], _Event]
+) -> Generator[_Event, None, ChunkVectors]:
+    """Yields an event of how many chunks are done, window by window; returns the vectors of all.
+
+    Raises BackendError where the model fails.
+    """
+    texts = [chunk.text for chunk in chunks]
+    # Windows of like lengths waste no work on padding.
+    order = sorted(range(len(texts)), key=lambda index: len(texts[index]))
+    dense = np.zeros((len(texts), embedder.dimensions), dtype=np.float32)
+    codes = [b""] * len(texts)
+    yield event(0)
+    for start in range(0, len(order), WINDOW):
+        window = order[start : start + WINDOW]
+        encoding = embedder.encode_documents([texts[index] for index in window])
+        dense[window] = encoding.dense
+        for index, tokens in zip(window, encoding.tokens or (), strict=False):
+            codes[index] = codec.encode(tokens)
+        yield event(start + len(window))
+    return ChunkVectors(dense, tuple(codes))
+
+
+def search_texts(chunks: Sequence[Chunk]) -> list[str]:
+    """What full text finds each chunk by: its headings and its text, folded."""
+    return [fold(f"{chunk.heading}\n{chunk.text}") for chunk in chunks]
