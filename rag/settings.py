@@ -34,7 +34,7 @@ LOCAL_PROFILE = "local"
 
 EmbedderKind = Literal["bundled", "sentence-transformers", "bge-m3", "openai"]
 RerankerKind = Literal["late-interaction", "features", "cross-encoder", "bge", "api", "llm", "none"]
-AnswererKind = Literal["auto", "chat", "quotes"]
+AnswererKind = Literal["auto", "chat", "tiny-llm", "quotes"]
 
 
 class _Section(BaseModel):
@@ -83,6 +83,9 @@ class QuerySettings(_Section):
         0, ge=0, le=60_000, description="milliseconds the reranker should take; 0 for any"
     )
     answerer: AnswererKind = "auto"
+    rewrite: bool = Field(
+        True, description="whether a follow-up question is made standalone by the language model"
+    )
 
     def same_reranker(self, other: QuerySettings) -> bool:
         """Whether both name the same reranker."""
@@ -125,6 +128,20 @@ class EmbeddingEndpointSettings(_Section):
     seconds: float = Field(60, gt=0, le=600, description="longest wait for one request")
 
 
+class PriceSettings(_Section):
+    """What models cost, so that a trace can tell what a question cost; 0 where nothing is known.
+
+    Tokens by the million, searches by the thousand, as services list them.
+    """
+
+    currency: str = Field("USD", min_length=1, max_length=8)
+    input_tokens: float = Field(0, ge=0, description="a million tokens read by the chat model")
+    output_tokens: float = Field(0, ge=0, description="a million tokens written by it")
+    embedding_tokens: float = Field(0, ge=0, description="a million tokens embedded")
+    rerank_tokens: float = Field(0, ge=0, description="a million tokens read by a rerank service")
+    rerank_searches: float = Field(0, ge=0, description="a thousand requests to a rerank service")
+
+
 class ReadingLimits(_Section):
     """Bounds on reading one file in its child process."""
 
@@ -148,6 +165,7 @@ class Settings(_Section):
     endpoint: EndpointSettings = EndpointSettings()
     rerank_endpoint: RerankEndpointSettings = RerankEndpointSettings()
     embedding_endpoint: EmbeddingEndpointSettings = EmbeddingEndpointSettings()
+    prices: PriceSettings = PriceSettings()
     reading: ReadingLimits = ReadingLimits()
 
     @property
@@ -234,7 +252,15 @@ _KNOWN_VARIABLES = {
     "OPENAI_BASE_URL": ("endpoint", "base_url"),
     "OPENAI_API_KEY": ("endpoint", "api_key"),
 }
-_SECTIONS = ("index", "query", "endpoint", "rerank_endpoint", "embedding_endpoint", "reading")
+_SECTIONS = (
+    "index",
+    "query",
+    "endpoint",
+    "rerank_endpoint",
+    "embedding_endpoint",
+    "prices",
+    "reading",
+)
 _ENDPOINTS = ("endpoint", "rerank_endpoint", "embedding_endpoint")
 
 # Named pairs of models; a library's own profile of the same name changes them field by field.
