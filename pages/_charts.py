@@ -63,7 +63,6 @@ def rank_flow_chart(flow: Flow, chosen: str | None = None) -> Spec:
             label = {"column": final, "place": place, "label": _flow_label(path)}
         labels.append({**row, **label})
     spec = _slope_chart(flow.columns, places, labels, _FLOW_STYLES)
-    spec["padding"] = {"left": 4, "right": 4, "top": 4}
     # From the fused order on, a line parts what is in the prompt from what is not.
     spec["datasets"]["cut"] = [
         {"column": column, "place": flow.passages + 0.5} for column in flow.columns[2:]
@@ -91,9 +90,7 @@ def compare_chart(
             places.append({**row, **place, "rank": str(candidate.rank)})
             label = _shortened(candidate.document, f" p. {candidate.chunk.page}")
             labels.append({**row, **place, "label": label, "side": align})
-    spec = _slope_chart(titles, places, labels, _CHANGE_STYLES)
-    spec["padding"] = {"left": 4, "right": 4, "top": 4}
-    return spec
+    return _slope_chart(titles, places, labels, _CHANGE_STYLES)
 
 
 def score_chart(scores: Sequence[float], value: float, title: str) -> Spec:
@@ -160,7 +157,7 @@ _CUT: Spec = {
 def _slope_chart(
     columns: Sequence[str], places: list[Row], labels: list[Row], styles: Spec
 ) -> Spec:
-    # Canvas draws in the order of the data: what matters comes last, on top.
+    # SVG draws in the order of the data: what matters comes last, on top.
     places.sort(key=lambda row: row["layer"])
     used = {row["kind"] for row in places}
     kinds = [(name, color) for name, color, _, _ in reversed(styles.values()) if name in used]
@@ -187,6 +184,7 @@ def _slope_chart(
     }
     return {
         "height": lowest * _ROW_HEIGHT + _HEADER_HEIGHT,
+        "padding": {"left": 4, "right": 4, "top": 4},
         "datasets": {"places": places, "labels": labels},
         "encoding": {
             "x": _x(columns),

@@ -13,16 +13,18 @@ from streamlit.runtime.uploaded_file_manager import UploadedFile
 
 from pages._markdown import plain, safe
 from pages._visitor import visitor
-from rag import pipeline as pipelines
+from rag import opening
 from rag.baseline import Baseline
 from rag.citing import without_citations
 from rag.errors import RAGError
 from rag.history import History
 from rag.ingest import File
 from rag.jobs import AddJob
+from rag.models.answerers import answerer_identity
+from rag.models.rerankers import reranker_identity
 from rag.pipeline import Pipeline
 from rag.serving import sample_files
-from rag.settings import IndexSettings, QuerySettings, Settings, load_settings
+from rag.settings import IndexSettings, Settings, load_settings
 from rag.store import Store
 from rag.types import (
     NOTHING_RELEVANT,
@@ -69,75 +71,76 @@ def ensure_frame() -> None:
         st.rerun()
 
 
-@st.cache_resource(show_spinner="Opening the library …")
 def library() -> Store:
-    """The library, opened once for all sessions."""
-    return pipelines.open_library(load_settings())
+    """The library with the index that answers, opened once for all sessions."""
+    settings = load_settings()
+    return _library(str(settings.home), index_in_use(settings))
 
 
-@st.cache_resource(show_spinner=False)
-def _loading() -> Future[Pipeline]:
-    """The pipeline, loaded once for all sessions, in the background."""
-    return ThreadPoolExecutor(max_workers=1).submit(
-        lambda: pipelines.open_pipeline(load_settings())
-    )
+@st.cache_resource(show_spinner="Opening the library …", max_entries=4)
+def _library(home: str, index: IndexSettings) -> Store:
+    return opening.open_library(load_settings(Path(home)), index)
+
+
+def index_in_use(settings: Settings) -> IndexSettings:
+    """The index that answers under these settings."""
+    return opening.index_in_use(settings)
+
+
+def loading(settings: Settings, index: IndexSettings) -> Future[Pipeline]:
+    """The pipeline over an index, loaded once for all sessions, in the background."""
+    return _loading(str(settings.home), index)
+
+
+@st.cache_resource(show_spinner=False, max_entries=2)
+def _loading(home: str, index: IndexSettings) -> Future[Pipeline]:
+    settings = load_settings(Path(home))
+    return ThreadPoolExecutor(max_workers=1).submit(lambda: opening.open_pipeline(settings, index))
 
 
 def pipeline() -> Pipeline:
-    """The pipeline, waited for where it is still being loaded.
-
-    A failure is raised, and forgotten, so that the next call tries again.
-    """
-    loading = _loading()
-    try:
-        if not loading.done():
-            with st.spinner("Loading the models …"):
-                loading.result()
-        here, query = loading.result(), load_settings().query
-        return _kept(here, query).with_query(query)
-    except RAGError:
-        _loading.clear()
-        raise
-
-
-def _kept(pipeline: Pipeline, query: QuerySettings) -> Pipeline:
-    """The pipeline with the reranker of these settings, loaded once and not with every question."""
-    if query.same_reranker(pipeline.settings.query):
-        return pipeline
-    return _with_reranker(
-        pipeline,
-        pipeline.settings.index.fingerprint,
-        query.reranker,
-        query.reranker_model,
-        query.remote_code,
-    )
-
-
-@st.cache_resource(show_spinner="Loading the models …", max_entries=3)
-def _with_reranker(
-    _pipeline: Pipeline, index: str, kind: str, model: str, remote_code: str
-) -> Pipeline:
-    changes = {"reranker": kind, "reranker_model": model, "remote_code": remote_code}
-    return _pipeline.with_query(_pipeline.settings.query.model_copy(update=changes))
+    """The pipeline of the settings as they are now, waited for where it is still being loaded."""
+    return pipeline_of(load_settings())
 
 
 def pipeline_of(settings: Settings) -> Pipeline:
-    """The pipeline of other settings; only another index loads models again."""
-    here = pipeline()
-    if settings.index != here.settings.index:
-        here = _pipeline_of_index(settings.index, settings.profile)
-    return _kept(here, settings.query).with_query(settings.query)
+    """The pipeline of these settings; what was loaded before is not loaded again.
+
+    A failure is raised, and forgotten, so that the next call tries again.
+    """
+    index = index_in_use(settings)
+    here = loading(settings, index)
+    try:
+        if not here.done():
+            with st.spinner("Loading the models …"):
+                here.result()
+        identity = hash((reranker_identity(settings), answerer_identity(settings)))
+        return _with_models(here.result(), index, identity, settings).with_settings(settings)
+    except RAGError:
+        _loading.clear(str(settings.home), index)
+        raise
 
 
-@st.cache_resource(show_spinner="Loading the models …", max_entries=2)
-def _pipeline_of_index(index: IndexSettings, profile: str) -> Pipeline:
-    return pipelines.open_pipeline(load_settings(profile=profile))
+@st.cache_resource(show_spinner="Loading the models …", max_entries=4)
+def _with_models(
+    _pipeline: Pipeline, index: IndexSettings, identity: int, _settings: Settings
+) -> Pipeline:
+    """The pipeline with the reranker and the answerer of other settings, kept for the next run."""
+    return _pipeline.with_settings(_settings)
 
 
 def baseline() -> Future[Baseline | None]:
-    """What unrelated pairs score in this library, measured in the background where it must be."""
+    """What unrelated pairs score in this library, measured in the background where it must be.
+
+    A failure is forgotten, so that the next call measures again.
+    """
     here, state = pipeline(), library().state()
-    return _measuring(here, state.fingerprint, state.chunks, str(here.settings.query.reranker))
+    key = (here, state.fingerprint, state.chunks, str(here.settings.query.reranker))
+    measuring = _measuring(*key)
+    if measuring.done() and measuring.exception() is not None:
+        _measuring.clear(*key)
+        measuring = _measuring(*key)
+    return measuring
 
 
 @st.cache_resource(show_spinner=False, max_entries=8)
@@ -194,10 +197,10 @@ def show_notice(notice: Notice) -> None:
 
 def sidebar(records: Sequence[DocumentRecord]) -> None:
     """What the library holds, and what answers from it; models begin to load meanwhile."""
-    _loading()
+    settings = load_settings()
+    loading(settings, index_in_use(settings))
     ready = [record for record in records if record.status == "ready"]
     chunks = sum(record.chunks for record in ready)
-    settings = load_settings()
     writer = settings.endpoint.model if settings.endpoint.configured else "quoted sentences"
     with st.sidebar:
         st.caption(

@@ -169,8 +169,10 @@ def show_part(record: Record) -> None:
         case "Compare":
             comparison.show(record)
         case _:
-            measured = ui.baseline()
-            side_by_side.show(record, measured.result() if measured.done() else None)
+            measuring = ui.baseline()
+            # Why there is no baseline is told where its scores are explained.
+            measured = measuring.done() and measuring.exception() is None
+            side_by_side.show(record, measuring.result() if measured else None)
             show_passage(record)
 
 

@@ -21,7 +21,7 @@ from rag.errors import BackendError
 from rag.folding import fold
 from rag.late_interaction import Span
 from rag.models import Embedder, Reranker
-from rag.types import Chunk, LibraryState, Passage, Question, Vector
+from rag.types import Chunk, LibraryState, Passage, Question, StoredVectors, Vector
 from rag.unrelated import unrelated_pairs
 
 Stage = Literal["dense", "lexical", "rerank"]
@@ -90,8 +90,8 @@ class Sampled(Protocol):
         """Chunks by BM25, best first."""
         ...
 
-    def vectors(self, chunk_ids: Sequence[str]) -> dict[str, tuple[Vector, bytes]]:
-        """Dense vector and token codes of chunks, by chunk id."""
+    def vectors(self, chunk_ids: Sequence[str]) -> dict[str, StoredVectors]:
+        """Dense vector and codes of chunks, by chunk id."""
         ...
 
     def names(self, ids: set[str]) -> dict[str, str]:
@@ -132,14 +132,14 @@ def draw_baseline(
     names = library.names({chunk.document_id for chunk in drawn})
     chunks = [chunk for chunk in drawn if chunk.id in vectors and chunk.document_id in names]
     pairs = unrelated_pairs(
-        chunks, {chunk.id: vectors[chunk.id][0] for chunk in chunks}, sentences, seed
+        chunks, {chunk.id: vectors[chunk.id].dense for chunk in chunks}, sentences, seed
     )
     if not pairs:
         return None
     dense: list[float] = []
     lexical: list[float] = []
     judged: list[float] = []
-    codes = {chunk.id: vectors[chunk.id][1] for chunk in chunks}
+    codes = {chunk.id: vectors[chunk.id].token_codes for chunk in chunks}
     tokens = {chunk_id: decode(code) if code else None for chunk_id, code in codes.items()}
     depth = min(state.chunks, _LEXICAL_DEPTH)
     for text, others in pairs:
@@ -151,7 +151,7 @@ def draw_baseline(
             Passage(
                 chunk=chunk,
                 document=names[chunk.document_id],
-                dense=float(np.dot(question.dense, vectors[chunk.id][0])),
+                dense=float(np.dot(question.dense, vectors[chunk.id].dense)),
                 lexical=found.get(chunk.id, 0.0),
                 tokens=tokens[chunk.id],
             )

@@ -13,7 +13,7 @@ from rag.models import Embedder
 from rag.sentences import sentences
 from rag.support import Tokenised, centred, features, support_model
 from rag.token_codes import TokenCodec
-from rag.types import Candidate, Citation, Passage, Vector
+from rag.types import Candidate, Citation, Passage
 
 Held = tuple[Span, float]
 """The sentence of a passage that is nearest to a claim, and the probability that it says it."""
@@ -79,7 +79,7 @@ class Checker:
             return {}
         near: dict[str, list[Held]] = {}
         for claim, words, vectors in zip(claims, stated, tokens, strict=True):
-            said = Tokenised(words, self._centred(self.codec.rotate(vectors)))
+            said = Tokenised(words, centred(self.codec.rotate(vectors), self.codec.centre))
             near[claim] = [_held(said, passage) for passage in passages]
         return near
 
@@ -88,18 +88,13 @@ class Checker:
         return [
             Tokenised(
                 passage.chunk.text,
-                self._centred(passage.tokens),
+                centred(passage.tokens, self.codec.centre),
                 spans,
                 sentences(passage.chunk.text),
             )
             for passage, spans in zip(evidence, token_spans, strict=True)
             if passage.tokens is not None
         ]
-
-    def _centred(self, vectors: Vector) -> Vector:
-        # A code of nothing but zeros adds nothing to the centre.
-        centre = self.codec.decode(bytes(self.codec.bytes_per_token))[0]
-        return centred(vectors, centre)
 
 
 def _verbatim(claim: str, passage: str) -> Span | None:

@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from concurrent.futures import Future
+from contextvars import copy_context
+from functools import partial
 from threading import Lock, Thread
 from typing import TypeVar
 
@@ -13,6 +15,7 @@ _R = TypeVar("_R")
 class Deadline:
     """Calls something that can hang, and gives up waiting in time.
 
+    The call runs in a thread of its own, in the caller's context.
     Python cannot end a thread, so a call that hangs goes on in the background. While `most` of
     them do, further calls are refused at once: a dead endpoint cannot pile up threads.
     """
@@ -29,7 +32,8 @@ class Deadline:
                 raise TimeoutError
         outcome: Future[_R] = Future()
         # A daemon, so that a hanging call does not keep the process from ending.
-        Thread(target=self._run, args=(function, outcome), daemon=True).start()
+        run = partial(copy_context().run, self._run, function, outcome)
+        Thread(target=run, daemon=True).start()
         try:
             return outcome.result(seconds)
         except TimeoutError:

@@ -1,4 +1,4 @@
-"""Chunks -> what the store keeps of them: dense vectors, token codes and the searched text."""
+"""Chunks -> what the store keeps of them: dense vectors, their codes and the searched text."""
 
 from __future__ import annotations
 
@@ -7,6 +7,7 @@ from typing import TypeVar
 
 import numpy as np
 
+from rag import sparse_weights
 from rag.folding import fold
 from rag.models import Embedder
 from rag.token_codes import TokenCodec
@@ -30,6 +31,7 @@ def encode_chunks(
     order = sorted(range(len(texts)), key=lambda index: len(texts[index]))
     dense = np.zeros((len(texts), embedder.dimensions), dtype=np.float32)
     codes = [b""] * len(texts)
+    sparse = [b""] * len(texts)
     yield event(0)
     for start in range(0, len(order), WINDOW):
         window = order[start : start + WINDOW]
@@ -37,8 +39,10 @@ def encode_chunks(
         dense[window] = encoding.dense
         for index, tokens in zip(window, encoding.tokens or (), strict=False):
             codes[index] = codec.encode(tokens)
+        for index, weights in zip(window, encoding.sparse or (), strict=False):
+            sparse[index] = sparse_weights.encode(weights)
         yield event(start + len(window))
-    return ChunkVectors(dense, tuple(codes))
+    return ChunkVectors(dense, tuple(codes), tuple(sparse))
 
 
 def search_texts(chunks: Sequence[Chunk]) -> list[str]:

@@ -1,13 +1,11 @@
-"""The one place where the stages meet.
-
-`open_library` opens the store alone, which is quick; `open_pipeline` also loads the models.
-"""
+"""The one place where the stages meet; `rag.opening` makes one of the settings."""
 
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field, replace
 from functools import partial
+from typing import Any
 
 from rag.answering import Reply
 from rag.baseline import Baseline, draw_baseline, dumps, loads, outdated
@@ -16,14 +14,12 @@ from rag.chunking import chunk_document
 from rag.deadline import Deadline
 from rag.documents import read_document
 from rag.errors import EmptyLibrary, RAGError
+from rag.indexing import Indexing
 from rag.ingest import Event, File, Ingest
 from rag.late_interaction import Span
 from rag.models import Answerer, Embedder, Reranker
-from rag.models.answerers import make_answerer
-from rag.models.bundled import DIMENSIONS as BUNDLED_DIMENSIONS
-from rag.models.embedders import make_embedder
-from rag.models.rerankers import make_reranker
-from rag.models.token_centre import token_centre
+from rag.models.answerers import answerer_identity, make_answerer
+from rag.models.rerankers import make_reranker, reranker_identity
 from rag.pace import Depth, Pace
 from rag.retrieval import checked, passages, recall, relevant, remaining, rerank
 from rag.sentences import sentences
@@ -33,6 +29,8 @@ from rag.store import Store
 from rag.token_codes import TokenCodec
 from rag.types import (
     Chunk,
+    Document,
+    IndexProgress,
     Passage,
     Question,
     Trace,
@@ -40,36 +38,6 @@ from rag.types import (
     Vector,
 )
 from rag.words import WordView, sentence_view, word_view
-
-
-def open_library(settings: Settings) -> Store:
-    """The library of these settings, made where there is none. Raises LibraryError.
-
-    Loads no model where the length of its vectors is known without it.
-    """
-    dimensions = BUNDLED_DIMENSIONS
-    if settings.index.embedder != "bundled":
-        embedder = make_embedder(settings.index, settings.cache, settings.embeddings)
-        dimensions = embedder.dimensions
-    return Store.open(settings.home, settings.index.fingerprint, dimensions)
-
-
-def open_pipeline(settings: Settings) -> Pipeline:
-    """A pipeline with its models loaded.
-
-    Raises LibraryError, SettingsError, MissingDependency and BackendError.
-    """
-    embedder = make_embedder(settings.index, settings.cache, settings.embeddings)
-    store = Store.open(settings.home, settings.index.fingerprint, embedder.dimensions)
-    codec = TokenCodec(embedder.dimensions, token_centre(settings.index.embedder))
-    return Pipeline(
-        settings=settings,
-        store=store,
-        embedder=embedder,
-        codec=codec,
-        reranker=make_reranker(settings),
-        answerer=make_answerer(settings.query.answerer, settings.endpoint, embedder, sentences),
-    )
 
 
 @dataclass(frozen=True, slots=True)
@@ -97,13 +65,26 @@ class Pipeline:
 
     def with_query(self, query: QuerySettings) -> Pipeline:
         """The same library and models, asked with other query settings."""
-        if query == self.settings.query:
+        return self.with_settings(self.settings.model_copy(update={"query": query}))
+
+    def with_settings(self, settings: Settings) -> Pipeline:
+        """The same index under other settings; only models that these change are made again.
+
+        Raises SettingsError, MissingDependency, MissingKey and BackendError.
+        """
+        here, index = self.settings, self.settings.index
+        settings = settings.model_copy(update={"index": index})
+        if settings == here:
             return self
-        settings = self.settings.model_copy(update={"query": query})
-        if query.same_reranker(self.settings.query):
-            return replace(self, settings=settings)
-        reranker = make_reranker(settings)
-        return replace(self, settings=settings, reranker=reranker, pace=Pace(), deadline=Deadline())
+        changed: dict[str, Any] = {"settings": settings}
+        if reranker_identity(settings) != reranker_identity(here):
+            changed |= {"reranker": make_reranker(settings)}
+            changed |= {"pace": Pace(), "deadline": Deadline()}
+        if answerer_identity(settings) != answerer_identity(here):
+            changed["answerer"] = make_answerer(
+                settings.query.answerer, settings.endpoint, self.embedder, sentences
+            )
+        return replace(self, **changed)
 
     def add(
         self, files: Sequence[File], cancelled: Callable[[], bool] = lambda: False
@@ -116,11 +97,13 @@ class Pipeline:
             read=lambda content, name, report: read_document(
                 content, name, self.settings.reading, report
             ),
-            chunk=partial(
-                chunk_document, token_spans=self.embedder.token_spans, settings=self.settings.index
-            ),
+            chunk=self._chunk,
         )
         return ingest.add(files, cancelled)
+
+    def build_index(self, cancelled: Callable[[], bool] = lambda: False) -> Iterator[IndexProgress]:
+        """Bring the index up to date with the library; see `Indexing.build`."""
+        return Indexing(self.store, self.embedder, self.codec, self._chunk).build(cancelled)
 
     def search(self, text: str) -> Trace:
         """What every stage thinks of every candidate. Raises EmptyLibrary."""
@@ -153,6 +136,11 @@ class Pipeline:
             raise RAGError("The question is empty.", "Type a question first.")
         library = self.store.state()
         if not library.chunks:
+            if library.documents:
+                raise EmptyLibrary(
+                    "The documents are in no index of these settings yet.",
+                    "Build it on the Settings page, or with: rag index build",
+                )
             raise EmptyLibrary("The library is empty.", "Add a document first, then ask again.")
         with stopwatch.stage("encode"):
             question = self._encode(text)
@@ -179,6 +167,7 @@ class Pipeline:
                     self.deadline,
                 )
             self.pace.learn(len(judged), stopwatch.seconds["rerank"])
+        calibrated = self.reranker is None or self.reranker.calibrated
         trace = Trace(
             question=text,
             profile=self.settings.profile,
@@ -186,11 +175,11 @@ class Pipeline:
             settings={**self.settings.index.model_dump(), **query.model_dump()},
             library=library,
             candidates=tuple(candidates),
-            relevant=relevant(candidates, query.relevance),
+            relevant=relevant(candidates, query.relevance, calibrated),
             seconds=stopwatch.seconds,
             notices=(notice,) if notice else (),
             reading=read.reason,
-            calibrated=self.reranker is None or self.reranker.calibrated,
+            calibrated=calibrated,
         )
         return Retrieved(question, trace, {passage.chunk.id: passage for passage in evidence})
 
@@ -236,9 +225,13 @@ class Pipeline:
             self.store.measurements.put(key, dumps(drawn))
         return drawn
 
+    def _chunk(self, document: Document) -> list[Chunk]:
+        return chunk_document(document, self.embedder.token_spans, self.settings.index)
+
     def _token_vectors_of(self, chunk: Chunk) -> Vector | None:
         """As the index holds them, or would hold them where the chunk is gone."""
-        codes = self.store.vectors([chunk.id]).get(chunk.id, (None, b""))[1]
+        kept = self.store.vectors([chunk.id]).get(chunk.id)
+        codes = kept.token_codes if kept else b""
         if not codes:
             tokens = self.embedder.encode_documents([chunk.text]).tokens
             codes = self.codec.encode(tokens[0]) if tokens else b""

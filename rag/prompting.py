@@ -111,17 +111,21 @@ def _turn_messages(turn: Turn) -> list[dict[str, str]]:
     ]
 
 
-_MARKER = re.compile(r"[<＜‹〈](?=\W{0,9}passage)", re.IGNORECASE)
+_MARKER = re.compile(r"[<＜‹〈](?=\W{0,9}(?:passage|conversation))", re.IGNORECASE)
 
 
 def plain(text: str) -> str:
-    """The text without what can pass for a passage marker and without invisible characters."""
+    """The text without what can pass for a marker of data and without invisible characters."""
     visible = (c for c in text if c in "\n\t" or not unicodedata.category(c).startswith("C"))
     return _MARKER.sub("(", "".join(visible))
 
 
 def token_estimate(text: str) -> int:
-    """About how many tokens a model reads: four ASCII characters a token, else one a character."""
+    """About how many tokens a model reads: four ASCII characters a token, else one a character.
+
+    Measured against XLM-R over 200 passages each: 6 % too many for English, 23 % for Chinese. A
+    single text may take a quarter more; `rag.models.token_estimate` finds rather too many of each.
+    """
     ascii_characters = sum(character.isascii() for character in text)
     return ceil(ascii_characters / 4) + len(text) - ascii_characters
 

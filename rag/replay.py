@@ -91,7 +91,7 @@ def replay(trace: Trace, settings: QuerySettings) -> Replayed:
         trace,
         settings={**trace.settings, **settings.model_dump()},
         candidates=candidates,
-        relevant=relevant(candidates, settings.relevance),
+        relevant=relevant(candidates, settings.relevance, trace.calibrated),
     )
     return Replayed(after, unjudged)
 

@@ -9,13 +9,14 @@ from typing import Protocol
 
 import numpy as np
 
+from rag import sparse_weights
 from rag.deadline import Deadline
 from rag.errors import BackendError, RAGError
 from rag.folding import fold
 from rag.models import Reranker
 from rag.settings import QuerySettings
 from rag.stopwatch import Stopwatch
-from rag.types import Candidate, Chunk, Notice, Passage, Question, Score, Vector
+from rag.types import Candidate, Chunk, Notice, Passage, Question, Score, StoredVectors, Vector
 
 
 class Recall(Protocol):
@@ -29,8 +30,8 @@ class Recall(Protocol):
         """Chunks by BM25, best first."""
         ...
 
-    def vectors(self, chunk_ids: Sequence[str]) -> dict[str, tuple[Vector, bytes]]:
-        """Dense vector and token codes of chunks, by chunk id."""
+    def vectors(self, chunk_ids: Sequence[str]) -> dict[str, StoredVectors]:
+        """Dense vector and codes of chunks, by chunk id."""
         ...
 
     def names(self, ids: set[str]) -> dict[str, str]:
@@ -99,21 +100,29 @@ def passages(
     was removed since recall is left out.
     """
     vectors = store.vectors([candidate.chunk.id for candidate in candidates])
-    found = []
-    for candidate in candidates:
-        if candidate.chunk.id not in vectors:
-            continue
-        dense, codes = vectors[candidate.chunk.id]
-        found.append(
-            Passage(
-                chunk=candidate.chunk,
-                document=candidate.document,
-                dense=float(np.dot(question.dense, dense)),
-                lexical=candidate.lexical.score if candidate.lexical else 0.0,
-                tokens=decode(codes) if codes else None,
-            )
+    sparse = _sparse_scores(question, vectors)
+    return [
+        Passage(
+            chunk=candidate.chunk,
+            document=candidate.document,
+            dense=float(np.dot(question.dense, kept.dense)),
+            lexical=candidate.lexical.score if candidate.lexical else 0.0,
+            tokens=decode(kept.token_codes) if kept.token_codes else None,
+            sparse=sparse.get(candidate.chunk.id),
         )
-    return found
+        for candidate in candidates
+        if (kept := vectors.get(candidate.chunk.id)) is not None
+    ]
+
+
+def _sparse_scores(question: Question, vectors: Mapping[str, StoredVectors]) -> dict[str, float]:
+    """How well sparse weights match the question's, by chunk id; without chunks that have none."""
+    if question.sparse is None:
+        return {}
+    coded = {chunk_id: kept for chunk_id, kept in vectors.items() if kept.sparse_codes}
+    passages = [sparse_weights.decode(kept.sparse_codes) for kept in coded.values()]
+    scores = sparse_weights.dot_products(question.sparse, passages)
+    return dict(zip(coded, map(float, scores), strict=True))
 
 
 def remaining(
@@ -178,12 +187,13 @@ def checked(scores: Sequence[float], expected: int) -> list[float]:
     return [float(score) for score in scores]
 
 
-def relevant(candidates: Sequence[Candidate], threshold: float) -> int:
+def relevant(candidates: Sequence[Candidate], threshold: float, calibrated: bool) -> int:
     """How many candidates, counted from the best, reach the threshold.
 
-    Without scores of a reranker nothing can be told irrelevant, and all count.
+    Without scores of a reranker, or with scores that mean an order only, nothing can be told
+    irrelevant, and all count.
     """
-    if not any(candidate.rerank for candidate in candidates):
+    if not calibrated or not any(candidate.rerank for candidate in candidates):
         return len(candidates)
     return sum(
         candidate.rerank is not None and candidate.rerank.score >= threshold

@@ -87,11 +87,6 @@ class QuerySettings(_Section):
         True, description="whether a follow-up question is made standalone by the language model"
     )
 
-    def same_reranker(self, other: QuerySettings) -> bool:
-        """Whether both name the same reranker."""
-        names = ("reranker", "reranker_model", "remote_code")
-        return all(getattr(self, name) == getattr(other, name) for name in names)
-
 
 class EndpointSettings(_Section):
     """An OpenAI-compatible chat endpoint; none is configured while `model` is empty."""
@@ -234,6 +229,11 @@ def profiles(home: Path) -> list[str]:
     """The names of the profiles of a library, the local one first. Raises SettingsError."""
     named = _read_file(home / SETTINGS_FILE).get("profiles", {})
     return [*_PROFILES, *sorted(set(named) - set(_PROFILES))]
+
+
+def built_in_indexes() -> list[IndexSettings]:
+    """The index settings of the profiles that come with RankLens."""
+    return [IndexSettings.model_validate(one.get("index", {})) for one in _PROFILES.values()]
 
 
 def _read_file(path: Path) -> dict[str, Any]:

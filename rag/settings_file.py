@@ -1,55 +1,131 @@
-"""Writes query settings into `settings.toml`, leaving everything else in it as it was."""
+"""Writes settings into `settings.toml`, leaving everything else in it as it was."""
 
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+import shutil
+from collections.abc import Mapping, MutableMapping
+from pathlib import Path
+from tempfile import TemporaryDirectory
+from typing import Any
 
 import tomlkit
+from pydantic import BaseModel, SecretStr
 from tomlkit.exceptions import TOMLKitError
 
 from rag.errors import SettingsError
-from rag.settings import LOCAL_PROFILE, SETTINGS_FILE, QuerySettings, Settings, load_settings
+from rag.settings import LOCAL_PROFILE, SETTINGS_FILE, Settings, load_settings
+
+# The variables that people know from elsewhere, see `rag.settings`.
+_KNOWN_VARIABLES = {
+    "profile": "RAG_PROFILE",
+    "endpoint.model": "RAG_LLM_MODEL",
+    "endpoint.base_url": "OPENAI_BASE_URL",
+}
+
+_Table = MutableMapping[str, Any]
 
 
-def save_query_settings(
-    settings: Settings, query: QuerySettings, environment: Mapping[str, str] | None = None
+def set_by(name: str, environment: Mapping[str, str] | None = None) -> str:
+    """The variable of the environment that sets the setting `query.passages`; empty for none."""
+    environment = os.environ if environment is None else environment
+    section = f"RAG_{name.replace('.', '_').upper()}" if "." in name else ""
+    variables = (section, _KNOWN_VARIABLES.get(name, ""))
+    return next((variable for variable in variables if environment.get(variable)), "")
+
+
+def changes(before: Settings, after: Settings) -> dict[str, tuple[Any, Any]]:
+    """The old and the new value of every setting that differs, by its name `query.passages`."""
+    found = {}
+    if before.profile != after.profile:
+        found["profile"] = (before.profile, after.profile)
+    for section in Settings.model_fields:
+        old, new = getattr(before, section), getattr(after, section)
+        if isinstance(old, BaseModel) and old != new:
+            for field in type(old).model_fields:
+                values = (getattr(old, field), getattr(new, field))
+                if values[0] != values[1]:
+                    found[f"{section}.{field}"] = values
+    return found
+
+
+def save_settings(
+    before: Settings, after: Settings, environment: Mapping[str, str] | None = None
 ) -> tuple[str, ...]:
-    """Make `query` the default of the profile in use, and give the names of what changed.
+    """Save what differs between the two, and give its names, such as `query.passages`.
 
-    Written is only what differs from the settings in use: into `[query]`, or into the section of
-    the profile where it is not the local one. Raises SettingsError where the file cannot be
-    written, and where the environment says something else, which would win over the file.
+    It goes into the profile of `after`: into the sections of the file where that is the local one.
+    Where the profile itself differs, the other settings are held against those it has by itself.
+    The file is replaced as a whole, and only by one that can be loaded.
+    Raises SettingsError where a value is not valid, where the environment sets one of these
+    settings, where an API key differs, and where the file cannot be read or written.
     """
     environment = os.environ if environment is None else environment
-    before, after = settings.query.model_dump(), query.model_dump()
-    changed = tuple(name for name, value in after.items() if value != before[name])
-    for name in changed:
-        if environment.get(variable := f"RAG_QUERY_{name.upper()}"):
+    reference = before
+    if after.profile != before.profile:
+        of_profile = load_settings(before.home, after.profile, environment)
+        reference = of_profile.model_copy(update={"profile": before.profile})
+    changed = {name: new for name, (_, new) in changes(reference, after).items()}
+    for name, value in changed.items():
+        _check_may_be_saved(name, value, environment)
+    if changed:
+        path = (after.home / SETTINGS_FILE).resolve()
+        try:
+            text = path.read_text(encoding="utf-8") if path.is_file() else ""
+            _replace(path, _edited(text, after.profile, changed), after.profile, environment)
+        except (TOMLKitError, UnicodeDecodeError) as error:
+            raise SettingsError(f"{path} cannot be read: {error}.", "Correct the file.") from None
+        except OSError as error:
             raise SettingsError(
-                f"{variable} is set, and the environment wins over the file.",
-                "Take it out of the environment and save again.",
-            )
-    path = settings.home / SETTINGS_FILE
-    try:
-        document = tomlkit.parse(path.read_text(encoding="utf-8") if path.is_file() else "")
-        sections: tuple[str, ...] = ("query",)
-        if settings.profile != LOCAL_PROFILE:
-            sections = ("profiles", settings.profile, "query")
-        table = document
-        for section in sections:
-            table = table.setdefault(section, tomlkit.table())
-        for name in changed:
-            table[name] = after[name]
-        path.parent.mkdir(parents=True, exist_ok=True)
-        unfinished = path.with_suffix(".toml.new")
-        unfinished.write_text(tomlkit.dumps(document), encoding="utf-8")
-        unfinished.replace(path)
-    except (TOMLKitError, UnicodeDecodeError) as error:
-        raise SettingsError(f"{path} cannot be read: {error}.", "Correct the file.") from None
-    except OSError as error:
+                f"{path} cannot be written: {error.strerror}.", "Change the rights of that folder."
+            ) from None
+    return tuple(changed)
+
+
+def _check_may_be_saved(name: str, value: object, environment: Mapping[str, str]) -> None:
+    if isinstance(value, SecretStr):
         raise SettingsError(
-            f"{path} cannot be written: {error.strerror}.", "Change the rights of that folder."
-        ) from None
-    load_settings(settings.home, settings.profile, environment)
-    return changed
+            "An API key is never saved in a file.", "Set it in the environment, as OPENAI_API_KEY."
+        )
+    if variable := set_by(name, environment):
+        raise SettingsError(
+            f"{variable} is set, and the environment wins over the file.",
+            "Take it out of the environment and save again.",
+        )
+
+
+def _edited(text: str, profile: str, changed: Mapping[str, Any]) -> str:
+    """The file's text with these settings in it."""
+    document = tomlkit.parse(text)
+    own = document.get("profiles", {}).get(profile, {})
+    for name, value in changed.items():
+        section, _, field = name.rpartition(".")
+        table: _Table = document
+        # What the local profile says itself would win over the sections of the file.
+        if section and (profile != LOCAL_PROFILE or field in own.get(section, {})):
+            table = _table(_table(document, "profiles", above=True), profile, above=True)
+        (_table(table, section) if section else table)[field] = value
+    return tomlkit.dumps(document)
+
+
+def _table(parent: _Table, name: str, *, above: bool = False) -> _Table:
+    """The table of this name, made where there is none; `above` where it only holds others."""
+    if name not in parent:
+        parent[name] = tomlkit.table(is_super_table=above)
+    table: _Table = parent[name]
+    return table
+
+
+def _replace(path: Path, text: str, profile: str, environment: Mapping[str, str]) -> None:
+    """Put the text in the place of the file, where it can be loaded."""
+    path.parent.mkdir(parents=True, exist_ok=True)
+    with TemporaryDirectory(prefix=".settings-", dir=path.parent) as folder:
+        unfinished = Path(folder) / SETTINGS_FILE
+        unfinished.write_text(text, encoding="utf-8")
+        try:
+            load_settings(Path(folder), profile, environment)
+        except SettingsError as error:
+            raise SettingsError(error.message, "Nothing was saved. Correct it first.") from None
+        if path.is_file():
+            shutil.copymode(path, unfinished)
+        unfinished.replace(path)

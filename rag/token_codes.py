@@ -35,6 +35,11 @@ class TokenCodec:
         self._centre: Vector = (zeros if centre is None else centre) @ self._rotation
 
     @property
+    def centre(self) -> Vector:
+        """The model's mean token vector, turned as `rotate` turns vectors, [dimensions]."""
+        return self._centre
+
+    @property
     def bytes_per_token(self) -> int:
         """Size of one token's code."""
         return self.dimensions // 8 + FACTOR_BYTES

@@ -28,7 +28,8 @@ from pathlib import Path
 import numpy as np
 
 from rag.models.feature_reranker import COEFFICIENTS, FEATURES, features
-from rag.pipeline import Pipeline, open_pipeline
+from rag.opening import open_pipeline
+from rag.pipeline import Pipeline
 from rag.settings import QuerySettings, load_settings
 from rag.types import Passage, Vector
 from scripts.fit_reranker import (

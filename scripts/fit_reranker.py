@@ -28,7 +28,8 @@ from sklearn.metrics import roc_auc_score
 from rag.chunking import chunk_document
 from rag.ingest import File, Ingest
 from rag.models.rerankers import COEFFICIENTS, features
-from rag.pipeline import Pipeline, open_pipeline
+from rag.opening import open_pipeline
+from rag.pipeline import Pipeline
 from rag.retrieval import passages
 from rag.settings import QuerySettings, Settings, load_settings
 from rag.types import AddResult, Document, Page, Vector

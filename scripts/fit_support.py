@@ -214,18 +214,17 @@ def nearest_by_cosine(
 
 def measured(judged: Sequence[Pair], embedder: Embedder, codec: TokenCodec) -> Vector:
     """The features of each pair, [pairs, features], passages seen through their codes."""
-    centre = codec.decode(bytes(codec.bytes_per_token))[0]
     claims = list(dict.fromkeys(pair.claim for pair in judged))
     passages = {pair.paragraph.id: pair.paragraph.text for pair in judged}
     said = {
-        claim: Tokenised(claim, centred(codec.rotate(tokens), centre))
+        claim: Tokenised(claim, centred(codec.rotate(tokens), codec.centre))
         for claim, tokens in tokens_of(claims, embedder)
     }
     spans = embedder.token_spans(list(passages.values()))
     codes = tokens_of(list(passages.values()), embedder)
     held = {
         name: Tokenised(
-            text, centred(codec.decode(codec.encode(tokens)), centre), span, sentences(text)
+            text, centred(codec.decode(codec.encode(tokens)), codec.centre), span, sentences(text)
         )
         for (name, (text, tokens)), span in zip(
             zip(passages, codes, strict=True), spans, strict=True

@@ -17,7 +17,8 @@ from time import perf_counter
 from rag.documents import SUFFIXES
 from rag.ingest import File
 from rag.models.bundled import bundled_model_folder
-from rag.pipeline import Pipeline, open_pipeline
+from rag.opening import open_pipeline
+from rag.pipeline import Pipeline
 from rag.settings import load_settings
 from rag.types import AddResult, Progress
 

@@ -11,8 +11,10 @@ from __future__ import annotations
 
 import json
 import re
+import socket
 import threading
 import time
+import traceback
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, field
@@ -23,6 +25,7 @@ from urllib.parse import quote
 import numpy as np
 import pytest
 
+from rag.errors import BackendError
 from rag.models.openai_embedder import DIMENSIONS as OPENAI_DIMENSIONS
 from tests.endpoint import served
 from tests.fakes import DIMENSIONS, FakeEmbedder, words
@@ -145,6 +148,7 @@ class Connection(BaseHTTPRequestHandler):
         "text-index": ["0", 0.5],
         "true-index": [True, 0.5],
         "nan": [0, float("nan")],
+        "huge": [0, 10**400],
         "text-score": [0, "0.5"],
         "no-score": [0, None],
         "above-one": [0, 7.5],
@@ -172,6 +176,8 @@ class Connection(BaseHTTPRequestHandler):
             rows = rows[1:]
         elif mode == "same-index":
             rows = [row | {"index": 0} for row in rows]
+        elif mode == "list-index":
+            rows = [row | {"index": [row["index"]]} for row in rows]
         tokens = sum(len(words(text)) for text in texts)
         usage = {"prompt_tokens": tokens, "total_tokens": tokens}
         reply = {"object": "list", "data": rows[::-1], "model": mode, "usage": usage}
@@ -253,6 +259,43 @@ class Connection(BaseHTTPRequestHandler):
         "error-in-200": lambda c: c.send({"error": {"message": "the model crashed"}}),
         "redirect": lambda c: c.send(b"", 302, location="/elsewhere"),
     }
+
+
+# What every service may do, be it for vectors, scores or grades: its mode, words of the cause and
+# of the next step; `{key}` is the variable that holds the key.
+FAILURES = [
+    pytest.param("status-401", "does not accept the API key (401)", "{key}", id="wrong key"),
+    pytest.param("status-403", "does not allow", "account", id="no right"),
+    pytest.param("status-429", "for now (429)", "120 seconds", id="too many requests"),
+    pytest.param("status-500", "failed (500)", "log", id="broken"),
+    pytest.param("reset", "broke off", "log", id="connection lost"),
+    pytest.param("web-page", "", "", id="web page"),
+    pytest.param("garbage", "", "", id="garbage"),
+    pytest.param("hang", "within 0.2 seconds", "", id="timeout"),
+    pytest.param("nobody", "connection was refused", "Start the server", id="not there"),
+]
+
+
+def nobody() -> str:
+    """An address on this machine where no server is."""
+    with socket.socket() as free:
+        free.bind(("127.0.0.1", 0))
+        return f"http://127.0.0.1:{free.getsockname()[1]}"
+
+
+@contextmanager
+def failing(key: str) -> Iterator[pytest.ExceptionInfo[BackendError]]:
+    """The block fails in time: in a sentence with a next step, and without the key anywhere."""
+    begun = time.perf_counter()
+    with pytest.raises(BackendError) as caught:
+        yield caught
+    assert time.perf_counter() - begun < 3.0
+    assert caught.value.message.endswith(".")
+    assert caught.value.hint.endswith(".")
+    shown: BaseException | None = caught.value
+    while shown is not None:
+        assert key not in "".join(traceback.format_exception(shown)) + repr(shown)
+        shown = shown.__cause__ or shown.__context__
 
 
 @contextmanager

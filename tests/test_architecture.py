@@ -24,6 +24,7 @@ FLOORS = [
         "rag.late_interaction",
         "rag.pace",
         "rag.sentences",
+        "rag.sparse_weights",
         "rag.stopwatch",
         "rag.token_codes",
     },
@@ -40,9 +41,10 @@ FLOORS = [
         "rag.store",
         "rag.views",
     },
-    {"rag.checking", "rag.ingest", "rag.replay", "rag.report", "rag.trace_files"},
+    {"rag.checking", "rag.indexing", "rag.ingest", "rag.replay", "rag.report", "rag.trace_files"},
     {"rag.whereabouts"},
     {"rag.history", "rag.jobs", "rag.pipeline", "rag.serving", "rag.settings_file"},
+    {"rag.opening"},
     {"rag.cli"},
 ]
 

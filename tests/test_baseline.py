@@ -13,7 +13,7 @@ from rag.baseline import BANDS, Baseline, Stage, band, draw_baseline, dumps, loa
 from rag.errors import BackendError
 from rag.sentences import sentences
 from rag.token_codes import TokenCodec
-from rag.types import Chunk, LibraryState, Passage, Question, Vector
+from rag.types import Chunk, LibraryState, Passage, Question, StoredVectors
 from rag.unrelated import LEAST_PAIRS, unrelated_pairs
 from tests.fakes import DIMENSIONS, FakeEmbedder, FakeReranker, words
 
@@ -52,13 +52,13 @@ class Library:
         found = [(chunk, float(len(asked & set(words(chunk.text))))) for chunk in self.held]
         return sorted([pair for pair in found if pair[1]], key=lambda pair: -pair[1])[:depth]
 
-    def vectors(self, chunk_ids: Sequence[str]) -> dict[str, tuple[Vector, bytes]]:
+    def vectors(self, chunk_ids: Sequence[str]) -> dict[str, StoredVectors]:
         chunks = [chunk for chunk in self.held if chunk.id in chunk_ids]
         encoding = self.embedder.encode_documents([chunk.text for chunk in chunks])
         codes = [CODEC.encode(rows) for rows in encoding.tokens or ()] or [b""] * len(chunks)
         return {
-            chunk.id: pair
-            for chunk, pair in zip(chunks, zip(encoding.dense, codes, strict=True), strict=True)
+            chunk.id: StoredVectors(dense, code)
+            for chunk, dense, code in zip(chunks, encoding.dense, codes, strict=True)
         }
 
     def names(self, ids: set[str]) -> dict[str, str]:
@@ -112,7 +112,7 @@ def test_a_passage_that_answers_lies_above_unrelated_pairs(
     stray = next(chunk for chunk in held.held if chunk.document_id not in (document, "茶.md"))
     vectors = held.vectors([answering.id, stray.id])
     good, bad = (
-        baseline.share_below("dense", float(asked.dense @ vectors[one.id][0]))
+        baseline.share_below("dense", float(asked.dense @ vectors[one.id].dense))
         for one in (answering, stray)
     )
     assert good is not None
@@ -240,7 +240,7 @@ def test_one_document_is_compared_page_with_page() -> None:
 
 def test_pairs_are_of_different_documents() -> None:
     held = library()
-    vectors = {name: dense for name, (dense, _) in held.vectors([c.id for c in held.held]).items()}
+    vectors = {name: kept.dense for name, kept in held.vectors([c.id for c in held.held]).items()}
     for text, others in unrelated_pairs(held.held, vectors, sentences, 0):
         origin = {chunk.document_id for chunk in held.held if text in chunk.text}
         assert not origin & {chunk.document_id for chunk in others}
@@ -253,7 +253,7 @@ def test_the_same_text_in_another_document_is_not_unrelated() -> None:
         for chunk in held.held
     ]
     both = Library([*held.held, *copies])
-    vectors = {name: dense for name, (dense, _) in both.vectors([c.id for c in both.held]).items()}
+    vectors = {name: kept.dense for name, kept in both.vectors([c.id for c in both.held]).items()}
     pairs = unrelated_pairs(both.held, vectors, sentences, 0)
     assert pairs
     for text, others in pairs:
@@ -293,7 +293,7 @@ def test_scores_that_are_no_numbers_are_a_failure_of_the_reranker() -> None:
 
 def test_questions_are_taken_from_both_languages() -> None:
     held = library()
-    vectors = {name: dense for name, (dense, _) in held.vectors([c.id for c in held.held]).items()}
+    vectors = {name: kept.dense for name, kept in held.vectors([c.id for c in held.held]).items()}
     asked = chain.from_iterable(
         text for text, _ in unrelated_pairs(held.held, vectors, sentences, 0)
     )

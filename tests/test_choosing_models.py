@@ -3,14 +3,13 @@
 from __future__ import annotations
 
 from pathlib import Path
-from typing import get_args
 
 import pytest
 
-from rag.errors import MissingDependency, MissingKey, RAGError, SettingsError
+from rag.errors import MissingDependency, RAGError
 from rag.models.embedders import make_embedder
-from rag.models.rerankers import make_reranker
-from rag.settings import IndexSettings, QuerySettings, RerankerKind, Settings
+from rag.models.rerankers import make_reranker, reranker_identity
+from rag.settings import IndexSettings, RerankerKind, Settings
 
 
 @pytest.fixture(autouse=True)
@@ -24,35 +23,12 @@ def settings(tmp_path: Path, **values: object) -> Settings:
     return Settings.model_validate({"home": tmp_path, "cache": tmp_path, **values})
 
 
-@pytest.mark.parametrize("kind", get_args(RerankerKind))
-def test_a_reranker_is_made_or_says_what_it_lacks(tmp_path: Path, kind: RerankerKind) -> None:
-    chosen = settings(tmp_path, query={"reranker": kind})
-    if kind in ("late-interaction", "features"):
-        assert make_reranker(chosen) is not None
-    elif kind == "none":
-        assert make_reranker(chosen) is None
-    else:
-        with pytest.raises(RAGError) as refused:
-            make_reranker(chosen)
-        assert refused.value.message.endswith(".")
-        assert refused.value.hint
-
-
-def test_a_missing_key_names_its_variable(tmp_path: Path) -> None:
-    api = settings(
-        tmp_path,
-        query={"reranker": "api"},
-        rerank_endpoint={"provider": "cohere", "model": "rerank-v3.5"},
-    )
-    with pytest.raises(MissingKey, match="COHERE_API_KEY"):
-        make_reranker(api)
-
-
-def test_an_unknown_provider_names_the_known_ones(tmp_path: Path) -> None:
-    api = settings(tmp_path, query={"reranker": "api"}, rerank_endpoint={"provider": "nobody"})
-    with pytest.raises(SettingsError) as refused:
-        make_reranker(api)
-    assert "cohere" in str(refused.value)
+@pytest.mark.parametrize("kind", ["cross-encoder", "bge", "api", "llm"])
+def test_a_reranker_says_what_it_lacks(tmp_path: Path, kind: RerankerKind) -> None:
+    with pytest.raises(RAGError) as refused:
+        make_reranker(settings(tmp_path, query={"reranker": kind}))
+    assert refused.value.message.endswith(".")
+    assert refused.value.hint
 
 
 def test_an_embedder_of_the_hub_that_is_out_of_reach_says_so(tmp_path: Path) -> None:
@@ -61,8 +37,13 @@ def test_an_embedder_of_the_hub_that_is_out_of_reach_says_so(tmp_path: Path) -> 
     assert refused.value.hint
 
 
-def test_another_reranker_or_model_is_another_reranker() -> None:
-    here = QuerySettings()
-    assert here.same_reranker(QuerySettings(passages=9))
-    assert not here.same_reranker(QuerySettings(reranker="features"))
-    assert not here.same_reranker(QuerySettings(reranker_model="x"))
+def test_what_another_reranker_is(tmp_path: Path) -> None:
+    here = reranker_identity(settings(tmp_path))
+    assert here == reranker_identity(settings(tmp_path, query={"passages": 9}))
+    for change in ({"reranker": "features"}, {"reranker_model": "x"}, {"remote_code": "x"}):
+        assert here != reranker_identity(settings(tmp_path, query=change))
+    assert here == reranker_identity(settings(tmp_path, endpoint={"model": "x"}))
+    llm = {"reranker": "llm"}
+    assert reranker_identity(settings(tmp_path, query=llm)) != reranker_identity(
+        settings(tmp_path, query=llm, endpoint={"model": "x"})
+    )

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from click.testing import CliRunner, Result
 
-from rag import cli, pipeline
+from rag import cli, opening
 from rag.errors import BackendError
 from rag.models import Answerer
 from tests.fakes import FakeAnswerer
@@ -40,8 +40,8 @@ def small_models(monkeypatch: pytest.MonkeyPatch, home: Path) -> None:
 
 
 def use(monkeypatch: pytest.MonkeyPatch, home: Path, answerer: Answerer | None = None) -> None:
-    monkeypatch.setattr(pipeline, "open_pipeline", lambda settings: make(home, answerer))
-    monkeypatch.setattr(pipeline, "open_library", lambda settings: make(home).store)
+    monkeypatch.setattr(opening, "open_pipeline", lambda settings: make(home, answerer))
+    monkeypatch.setattr(opening, "open_library", lambda settings: make(home).store)
 
 
 def run(home: Path, *arguments: str | Path) -> Result:

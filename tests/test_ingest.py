@@ -210,7 +210,7 @@ def test_a_model_without_token_vectors_stores_empty_codes(store: Store) -> None:
     plain = Ingest(store, FakeEmbedder(with_tokens=False), TokenCodec(DIMENSIONS), read, chunk)
     results(plain.add([File.holding("a.txt", ENGLISH)]))
     (found, _), *_ = store.search_lexical("cat", 1)
-    assert store.vectors([found.id])[found.id][1] == b""
+    assert store.vectors([found.id])[found.id].token_codes == b""
 
 
 def test_vectors_belong_to_their_chunks_whatever_the_window(store: Store) -> None:

@@ -2,20 +2,23 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from collections.abc import Sequence
+from dataclasses import dataclass, replace
 from pathlib import Path
 from time import perf_counter
 
 import pytest
 from streamlit.testing.v1 import AppTest
 
+from rag.errors import BackendError
 from rag.history import recorded
+from rag.ingest import File
 from rag.rank_flow import MOST
 from rag.settings import load_settings
 from rag.store import Store
 from rag.trace_files import write_record
-from rag.types import Candidate, Record, Score
-from tests.fakes import DIMENSIONS
+from rag.types import Candidate, Passage, Question, Record, Score
+from tests.fakes import DIMENSIONS, FakeReranker
 from tests.test_pages import (
     BrokenReranker,
     Open,
@@ -27,7 +30,7 @@ from tests.test_pages import (
     press,
     texts,
 )
-from tests.test_pipeline import make
+from tests.test_pipeline import ANIMALS, CHINESE, make
 
 __all__ = ["filled", "home", "open_app"]
 
@@ -227,8 +230,6 @@ def test_every_question_word_stands_beside_what_it_matched(
 def test_a_reranker_with_one_number_shades_sentences_and_says_so(
     open_app: Open, home: Path
 ) -> None:
-    from tests.fakes import FakeReranker
-
     reranker = FakeReranker(by_words=False)
     app = part(inspect(open_app(home, INSPECT, reranker=reranker), QUESTIONS[0]), "Words")
     assert "gives a text one number" in texts(app)
@@ -257,6 +258,31 @@ def test_sliders_change_the_order_and_save_the_default(open_app: Open, home: Pat
     assert load_settings(home, None, {}).query.passages == 1
     app = inspect(app, QUESTIONS[1])
     assert len(app.session_state["inspected"].answer.passages) == 1
+
+
+@dataclass
+class FailsFirst(FakeReranker):
+    """A reranker that fails the first time it is asked about anything but the questions here."""
+
+    failures: int = 1
+
+    def score(self, question: Question, passages: Sequence[Passage]) -> list[float]:
+        if self.failures and question.text not in QUESTIONS:
+            self.failures -= 1
+            raise BackendError("The reranker failed.", "See the log.")
+        return super().score(question, passages)
+
+
+def test_a_baseline_that_failed_is_told_and_measured_again(open_app: Open, home: Path) -> None:
+    pages = [f"# {n}\n\n{ANIMALS}\n\n# 第{n}页\n\n{CHINESE}" for n in range(4)]
+    list(make(home).add([File.holding("many.md", "\n\n".join(pages).encode())]))
+    app = part(open_app(home, INSPECT, reranker=FailsFirst()), "What scores mean")
+    app = inspect(app, QUESTIONS[1])
+    assert "The reranker failed." in texts(app)
+    app = part(app, "Side by side")
+    assert table(app)["Rerank"]
+    assert "The reranker failed." not in texts(app)
+    assert "unrelated pairs" in texts(part(app, "What scores mean"))
 
 
 def test_two_settings_are_compared(open_app: Open, home: Path) -> None:

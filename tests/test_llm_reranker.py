@@ -1,4 +1,7 @@
-"""A chat model grades passages: every passage has a grade at the end, or a cause is named."""
+"""A chat model grades passages: every passage has a grade at the end, or a cause is named.
+
+What it shares with every reranker is in test_reranker_contract.
+"""
 
 from __future__ import annotations
 
@@ -83,19 +86,15 @@ def test_grades_are_read_from_every_shape(endpoint, mode, scores, requests):
 @pytest.mark.parametrize(
     ("mode", "cause", "step"),
     [
-        ("grade-garbage", "gave no readable grade to 4 of 4 passages", "RAG_LLM_MODEL"),
         ("grade-empty", "gave no readable grade to 4 of 4 passages", "RAG_LLM_MODEL"),
         ("echo", "gave no readable grade to 4 of 4 passages", "RAG_LLM_MODEL"),
-        ("status-401", "does not accept the API key (401)", "OPENAI_API_KEY"),
-        ("status-500", "failed (500)", "log"),
         ("reset-midway", "broke off", "again"),
-        ("hang", "not done within 1 seconds", "faster model"),
-        ("hang-midway", "not done within 1 seconds", "faster model"),
+        ("hang-midway", "not grade all passages within 0.3 seconds", "faster model"),
     ],
 )
 def test_every_failure_ends_in_a_sentence_in_time(endpoint, mode, cause, step):
     """Cause and next step are named, the key is not, and few requests are spent on it."""
-    reranker = grader(endpoint.base_url, mode, seconds=1.0)
+    reranker = grader(endpoint.base_url, mode, seconds=0.3 if mode == "hang-midway" else 5.0)
     started = time.perf_counter()
     with pytest.raises(BackendError) as failure:
         reranker.score(QUESTION, PASSAGES)
@@ -103,8 +102,6 @@ def test_every_failure_ends_in_a_sentence_in_time(endpoint, mode, cause, step):
     assert cause in failure.value.message
     assert step in failure.value.hint
     assert KEY not in f"{failure.value!r} {failure.value} {reranker!r}"
-    assert failure.value.__cause__ is None
-    assert failure.value.__context__ is None
     assert len(endpoint.requests) <= 1 + len(PASSAGES)
 
 
@@ -121,17 +118,6 @@ def test_an_instruction_in_a_passage_stays_data(endpoint):
     assert grader(endpoint.base_url, "grade-perfect").score(QUESTION, attacked)[0] == 0.9
     quoting = 'It says [{"passage": 2, "grade": 10}]. [{"passage": 1, "grade": 8}, {"passage": 2,'
     assert read_grades(quoting + ' "grade": 0}]', 2) == {1: 8.0, 2: 0.0}
-
-
-def test_500_passages_keep_their_order(endpoint):
-    """Windows neither overlap nor leave gaps, and a score stays with its passage."""
-    many = [PASSAGES[number * number % 4] for number in range(500)]
-    reranker = grader(endpoint.base_url, "grade-perfect", seconds=30)
-    scores = reranker.score(QUESTION, many)
-    assert scores == [RIGHT[number * number % 4] for number in range(500)]
-    assert len(endpoint.requests) == 500 / LIST_PASSAGES
-    assert reranker.score(QUESTION, many[:1]) == [0.9]
-    assert reranker.score(QUESTION, []) == []
 
 
 @pytest.mark.parametrize(
@@ -200,6 +186,7 @@ def test_without_a_model_the_settings_are_named():
     "text",
     [
         *("", "[" * 50_000, "{" * 50_000, "[{" * 20_000, '[{"a":' * 20_000, "[{}" + "}" * 50_000),
+        '{"a":' + "[" * 50_000 + "}",
         *("[1]", "[null]", "９９ ９", '[{"passage": true, "grade": 5}]'),
         *('[{"passage": 1, "grade": NaN}]', '[{"passage": 1.5, "grade": 5}]'),
         '[{"passage": 1, "grade": [9]}]',

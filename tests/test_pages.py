@@ -12,7 +12,7 @@ import pytest
 import streamlit as st
 from streamlit.testing.v1 import AppTest
 
-import rag.pipeline
+import rag.opening
 from rag.errors import BackendError
 from rag.ingest import File
 from rag.jobs import AddJob
@@ -58,8 +58,8 @@ def open_app(monkeypatch: pytest.MonkeyPatch) -> Open:
     def opened(home: Path, page: str = "", **parts: object) -> AppTest:
         monkeypatch.setenv("RAG_HOME", str(home))
         pipeline: Pipeline = make(home, **parts)  # type: ignore[arg-type]
-        monkeypatch.setattr(rag.pipeline, "open_pipeline", lambda settings: pipeline)
-        monkeypatch.setattr(rag.pipeline, "open_library", lambda settings: pipeline.store)
+        monkeypatch.setattr(rag.opening, "open_pipeline", lambda settings, index=None: pipeline)
+        monkeypatch.setattr(rag.opening, "open_library", lambda settings, index=None: pipeline.store)
         st.cache_resource.clear()
         app = AppTest.from_file(str(ROOT / "app.py"), default_timeout=30).run()
         return app.switch_page(page).run() if page else app
@@ -225,7 +225,7 @@ def test_a_broken_reranker_is_told_and_the_answer_is_there(open_app: Open, home:
     assert not app.error
 
 
-def refuse(settings: object) -> Pipeline:
+def refuse(settings: object, index: object = None) -> Pipeline:
     raise BackendError("The model file is broken.", "Install it again.")
 
 
@@ -233,7 +233,7 @@ def test_models_that_cannot_be_loaded_are_told_every_time(
     open_app: Open, home: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     app = open_app(home)
-    monkeypatch.setattr(rag.pipeline, "open_pipeline", refuse)
+    monkeypatch.setattr(rag.opening, "open_pipeline", refuse)
     st.cache_resource.clear()
     for _ in range(2):
         app = ask(app, "Where does the cat sleep?")
@@ -246,7 +246,7 @@ def test_models_that_cannot_be_loaded_are_told_where_files_are_added(
     open_app: Open, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, page: str
 ) -> None:
     app = open_app(tmp_path, page)
-    monkeypatch.setattr(rag.pipeline, "open_pipeline", refuse)
+    monkeypatch.setattr(rag.opening, "open_pipeline", refuse)
     st.cache_resource.clear()
     app = press(app, "Add the sample documents")
     assert_clean(app)

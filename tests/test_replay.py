@@ -15,7 +15,7 @@ from rag.replay import differences, query_settings, replay, summary
 from rag.retrieval import recall, relevant, rerank
 from rag.settings import IndexSettings, QuerySettings
 from rag.stopwatch import Stopwatch
-from rag.types import Chunk, LibraryState, Passage, Question, Trace, Vector
+from rag.types import Chunk, LibraryState, Passage, Question, StoredVectors, Trace, Vector
 from tests.fakes import FakeEmbedder
 
 POOL = 12
@@ -37,7 +37,7 @@ class Arms:
     def search_lexical(self, text: str, depth: int) -> list[tuple[Chunk, float]]:
         return [(chunk(n), 20 - rank / 100) for rank, n in enumerate(self.lexical[:depth])]
 
-    def vectors(self, chunk_ids: Sequence[str]) -> dict[str, tuple[Vector, bytes]]:
+    def vectors(self, chunk_ids: Sequence[str]) -> dict[str, StoredVectors]:
         return {}
 
     def names(self, ids: set[str]) -> dict[str, str]:
@@ -75,7 +75,7 @@ def asked(arms: Arms, judge: Judge, query: QuerySettings) -> Trace:
         settings={**IndexSettings().model_dump(), **query.model_dump()},
         library=LibraryState("f", "c", 1, POOL),
         candidates=tuple(candidates),
-        relevant=relevant(candidates, query.relevance),
+        relevant=relevant(candidates, query.relevance, calibrated=True),
         seconds={},
     )
 

@@ -1,8 +1,10 @@
-"""A rerank service is asked as its documentation says, and fails in one plain sentence."""
+"""A rerank service is asked as its documentation says, and fails in one plain sentence.
+
+What it shares with every reranker is in test_reranker_contract.
+"""
 
 from __future__ import annotations
 
-import socket
 import traceback
 from concurrent.futures import ThreadPoolExecutor
 from time import perf_counter
@@ -70,18 +72,6 @@ def failure(reranker: Reranker, question: Question = ENGLISH) -> BackendError:
 # --- answers -------------------------------------------------------------------------------
 
 
-@pytest.mark.parametrize("provider", PROVIDERS)
-@pytest.mark.parametrize(("question", "best"), [(ENGLISH, 3), (CHINESE, 2)])
-def test_scores_come_back_in_the_order_of_the_passages(
-    services: Services, provider: str, question: Question, best: int
-) -> None:
-    scores = reranker(services, provider=provider).score(question, passages(TEXTS))
-    assert len(scores) == len(TEXTS)
-    assert all(0.0 <= score <= 1.0 for score in scores)
-    assert int(np.argmax(scores)) == best
-    assert scores[0] == 0.0
-
-
 BODIES = {
     "cohere": {"model", "query", "documents", "top_n"},
     "jina": {"model", "query", "documents", "top_n", "return_documents"},
@@ -106,24 +96,14 @@ def test_a_request_has_the_documented_fields(services: Services, provider: str) 
 
 
 @pytest.mark.parametrize("provider", PROVIDERS)
-@pytest.mark.parametrize("count", [1, 500])
-def test_any_number_of_passages_is_split_by_the_limit_of_the_provider(
-    services: Services, provider: str, count: int
+def test_many_passages_are_split_by_the_limit_of_the_provider(
+    services: Services, provider: str
 ) -> None:
-    texts = [f"word{number}" for number in range(count)]
-    texts[-1] = "the reranker reads"
-    scores = reranker(services, provider=provider).score(ENGLISH, passages(texts))
-    assert len(scores) == count
-    assert int(np.argmax(scores)) == count - 1
+    reranker(services, provider=provider).score(ENGLISH, passages(["reads"] * 500))
     sizes = [len(request.texts) for request in services.requests]
-    assert sum(sizes) == count
+    assert sum(sizes) == 500
     assert max(sizes) <= PROVIDERS[provider].batch
     assert max(sizes) - min(sizes) < len(sizes)
-
-
-def test_no_passage_is_no_request(services: Services) -> None:
-    assert reranker(services).score(ENGLISH, []) == []
-    assert services.requests == []
 
 
 def test_a_local_server_needs_neither_key_nor_model(services: Services) -> None:
@@ -183,17 +163,10 @@ def test_several_threads_may_ask_at_once(services: Services) -> None:
 FAILURES = [
     # mode, words of the cause, words of the next step
     ("status-400", "refused the request (400)", "model"),
-    ("status-401", "does not accept the API key (401)", "JINA_API_KEY"),
-    ("status-403", "does not allow", "account"),
     ("status-404", "has no model", "BASE_URL"),
     ("status-422", "refused the request (422)", "model"),
-    ("status-429", "takes no more requests", "120 seconds"),
-    ("status-500", "failed (500)", "log"),
     ("status-503", "overloaded or still starting", "log"),
-    ("reset", "broke off", "log"),
-    ("web-page", "not JSON", "BASE_URL"),
     ("web-page-as-json", "not JSON", "BASE_URL"),
-    ("not-json", "not JSON", "BASE_URL"),
     ("not-utf-8", "not JSON", "BASE_URL"),
     ("empty", "not JSON", "BASE_URL"),
     ("redirect", "refused the request (302)", "settings"),
@@ -211,6 +184,7 @@ FAILURES = [
     ("text-index", "not given", "BASE_URL"),
     ("true-index", "not given", "BASE_URL"),
     ("nan", "not a number", "BASE_URL"),
+    ("huge", "not a number", "BASE_URL"),
     ("text-score", "not a number", "BASE_URL"),
     ("no-score", "not a number", "BASE_URL"),
     ("above-one", "not between 0 and 1", "BASE_URL"),
@@ -226,26 +200,18 @@ def test_a_failure_is_one_sentence_and_a_next_step(
     assert step in error.hint
 
 
-@pytest.mark.parametrize("mode", ["hang", "drip"])
-def test_the_time_limit_is_kept(services: Services, mode: str) -> None:
+def test_an_answer_that_never_stalls_and_never_ends_is_given_up_in_time(
+    services: Services,
+) -> None:
     begun = perf_counter()
-    error = failure(reranker(services, mode, seconds=0.5))
+    error = failure(reranker(services, "drip", seconds=0.3))
     assert perf_counter() - begun < 2.0
-    assert "no answer within 0.5 seconds" in error.message
+    assert "no answer within 0.3 seconds" in error.message
     assert "RAG_RERANK_ENDPOINT_SECONDS" in error.hint
 
 
 def test_an_endless_answer_is_not_read_to_its_end(services: Services) -> None:
     assert "did not end" in failure(reranker(services, "endless")).message
-
-
-def test_a_server_that_is_not_there(services: Services) -> None:
-    with socket.socket() as free:
-        free.bind(("127.0.0.1", 0))
-        address = f"http://127.0.0.1:{free.getsockname()[1]}"
-    error = failure(reranker(services, provider="vllm", base_url=address))
-    assert "connection was refused" in error.message
-    assert "Start the server" in error.hint
 
 
 @pytest.mark.parametrize("mode", ["recovers-429", "recovers-500", "recovers-503", "reset-once"])

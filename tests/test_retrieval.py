@@ -135,12 +135,17 @@ def test_relevant_counts_from_the_best() -> None:
         Candidate(rank, chunk(f"c{rank}"), "a", rerank=Score(score, rank))
         for rank, score in enumerate((0.9, 0.4, 0.1), start=1)
     ]
-    assert relevant(judged, 0.4) == 2
-    assert relevant(judged, 0.95) == 0
+    assert relevant(judged, 0.4, calibrated=True) == 2
+    assert relevant(judged, 0.95, calibrated=True) == 0
 
 
 def test_without_a_reranker_all_are_taken_for_relevant() -> None:
-    assert relevant(candidates("one", "two"), 0.9) == 2
+    assert relevant(candidates("one", "two"), 0.9, calibrated=True) == 2
+
+
+def test_scores_that_mean_an_order_only_refuse_nothing() -> None:
+    judged = [Candidate(1, chunk("c1"), "a", rerank=Score(0.01, 1)), *candidates("two")]
+    assert relevant(judged, 0.9, calibrated=False) == 2
 
 
 def test_evidence_line_names_every_stage_that_saw_the_passage() -> None:

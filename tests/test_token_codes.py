@@ -53,6 +53,14 @@ def test_centring_sharpens_vectors_that_share_a_direction() -> None:
     assert error(TokenCodec(D, vectors.mean(axis=0))) < 0.8 * error(TokenCodec(D))
 
 
+def test_a_code_of_zeros_is_the_centre_in_the_rotated_space() -> None:
+    (centre,) = unit_vectors(1)
+    codec = TokenCodec(D, centre)
+    assert codec.centre == pytest.approx(codec.rotate(centre[None])[0], abs=1e-6)
+    assert (codec.decode(bytes(codec.bytes_per_token)) == codec.centre).all()
+    assert not TokenCodec(D).centre.any()
+
+
 def test_an_empty_passage_has_an_empty_code() -> None:
     codec = TokenCodec(D)
     assert codec.encode(unit_vectors(0)) == b""

@@ -10,7 +10,7 @@ import streamlit as st
 from pages import _charts as charts
 from pages._inspection import chosen
 from rag.baseline import Baseline, Stage, band
-from rag.rank_flow import MOST, rank_flow
+from rag.rank_flow import COLUMNS, MOST, Path, rank_flow
 from rag.types import Candidate, Record, Score
 
 _TEXT_CHARACTERS = 200
@@ -40,7 +40,7 @@ def show(record: Record, baseline: Baseline | None) -> None:
     st.caption("The same in figures. Click a column's name to sort, a row to open its passage.")
     shown = [path.candidate for path in flow.paths]
     st.dataframe(
-        rows(record, shown, baseline),
+        rows(flow.paths, baseline),
         hide_index=True,
         placeholder="–",
         key=f"table-{record.id}",
@@ -51,28 +51,25 @@ def show(record: Record, baseline: Baseline | None) -> None:
     )
 
 
-def rows(
-    record: Record, candidates: Sequence[Candidate], baseline: Baseline | None
-) -> dict[str, list[Any]]:
+def rows(paths: Sequence[Path], baseline: Baseline | None) -> dict[str, list[Any]]:
     """The table's columns."""
-    cited = {citation.number for citation in record.answer.citations} if record.answer else set()
-    prompt = record.trace.prompt if record.answer is None else record.answer.passages
-    numbers = {candidate.chunk.id: number for number, candidate in enumerate(prompt, start=1)}
+    candidates = [path.candidate for path in paths]
+    ranks = {name: [path.ranks[place] for path in paths] for place, name in enumerate(COLUMNS)}
     words = [stands_out(baseline, candidate) for candidate in candidates]
     return {
         "#": [candidate.rank for candidate in candidates],
         "Passage": [candidate.location for candidate in candidates],
         "Rerank": [None if one.rerank is None else 100 * one.rerank.score for one in candidates],
-        "Rerank #": [_rank(candidate.rerank) for candidate in candidates],
+        "Rerank #": ranks["Reranked"],
         "Moved": [one.moved if one.rerank else None for one in candidates],
         **({"Stands out": words} if any(words) else {}),
         "Dense": [_score(candidate.dense) for candidate in candidates],
-        "Dense #": [_rank(candidate.dense) for candidate in candidates],
+        "Dense #": ranks["Dense recall"],
         "BM25": [_score(candidate.lexical) for candidate in candidates],
-        "BM25 #": [_rank(candidate.lexical) for candidate in candidates],
-        "Fused #": [_rank(candidate.fused) for candidate in candidates],
-        "Prompt": [numbers.get(candidate.chunk.id) for candidate in candidates],
-        "Cited": [numbers.get(candidate.chunk.id) in cited for candidate in candidates],
+        "BM25 #": ranks["Full text"],
+        "Fused #": ranks["Fused"],
+        "Prompt": ranks["In the prompt"],
+        "Cited": [number is not None for number in ranks["Cited"]],
         "Text": [candidate.chunk.text[:_TEXT_CHARACTERS] for candidate in candidates],
     }
 
@@ -125,7 +122,3 @@ def _columns(candidates: Sequence[Candidate]) -> Mapping[str, Any]:
 
 def _score(score: Score | None) -> float | None:
     return None if score is None else score.score
-
-
-def _rank(score: Score | None) -> int | None:
-    return None if score is None else score.rank

@@ -10,7 +10,7 @@ from pages._inspection.changes import show_changes
 from pages._markdown import plain
 from rag.replay import query_settings, replay
 from rag.settings import QuerySettings, load_settings
-from rag.settings_file import save_query_settings
+from rag.settings_file import save_settings
 from rag.types import Record
 
 _NAMES = {
@@ -32,10 +32,11 @@ def show(record: Record) -> None:
     with ui.errors_shown():
         saved = load_settings()
         asked = query_settings(record.trace)
+    start = bounded(saved.query, asked)
     left, right = st.columns([1, 2], gap="large")
     with left:
-        chosen = sliders(record, saved.query, asked)
-    before = replay(record.trace, bounded(saved.query, asked)).trace
+        chosen = sliders(record, start, asked)
+    before = replay(record.trace, start).trace
     after = replay(record.trace, chosen)
     with right:
         if after.unjudged:
@@ -45,7 +46,7 @@ def show(record: Record) -> None:
                 "see their true place."
             )
         show_changes(before, after.trace)
-        save(chosen, bounded(saved.query, asked))
+        save(chosen, start)
     st.vega_lite_chart(
         None,
         charts.compare_chart(before, after.trace, ("Saved settings", "Sliders")),
@@ -60,9 +61,8 @@ def bounded(query: QuerySettings, asked: QuerySettings) -> QuerySettings:
     return query.model_copy(update={"recall_depth": depth, "reranker": asked.reranker})
 
 
-def sliders(record: Record, saved: QuerySettings, asked: QuerySettings) -> QuerySettings:
-    """A slider a setting; they begin at the saved settings."""
-    start = bounded(saved, asked)
+def sliders(record: Record, start: QuerySettings, asked: QuerySettings) -> QuerySettings:
+    """A slider a setting; they begin at `start`."""
     pool = max(len(record.trace.candidates), asked.rerank_depth, start.rerank_depth)
     keys = {name: f"{name}-{record.id}" for name in _NAMES}
     if st.button("Back to the saved settings", icon=":material/undo:", type="tertiary"):
@@ -104,6 +104,6 @@ def save(chosen: QuerySettings, start: QuerySettings) -> None:
             query = settings.query.model_copy(
                 update={name: new for name, (_, new) in changes.items()}
             )
-            saved = save_query_settings(settings, query)
-        names = ", ".join(_NAMES[name].lower() for name in saved)
+            saved = save_settings(settings, settings.model_copy(update={"query": query}))
+        names = ", ".join(_NAMES[name.removeprefix("query.")].lower() for name in saved)
         st.toast(f"Saved: {plain(names)}. The next question uses it.", icon=":material/check:")

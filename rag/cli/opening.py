@@ -23,7 +23,7 @@ def settings_of(ctx: click.Context) -> Settings:
 
 def library_of(ctx: click.Context) -> Store:
     """The library, without its models."""
-    from rag.pipeline import open_library
+    from rag.opening import open_library
 
     return open_library(settings_of(ctx))
 
@@ -32,6 +32,6 @@ def pipeline_of(ctx: click.Context) -> Pipeline:
     """The pipeline, its models loaded."""
     with status_line() as show:
         show("Loading the models …")
-        from rag.pipeline import open_pipeline
+        from rag.opening import open_pipeline
 
         return open_pipeline(settings_of(ctx))

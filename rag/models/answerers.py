@@ -2,18 +2,17 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Generator, Sequence
+from collections.abc import Callable, Generator, Hashable, Sequence
 from dataclasses import dataclass
 
 from rag.errors import SettingsError
 from rag.late_interaction import Span
 from rag.models import Answerer, Embedder
-from rag.models.background import emitted
-from rag.models.completions import complete
+from rag.models.completions import streamed
 from rag.models.endpoint_failures import unusable
 from rag.models.quoting import QuoteAnswerer
 from rag.prompting import chat_messages
-from rag.settings import AnswererKind, EndpointSettings
+from rag.settings import AnswererKind, EndpointSettings, Settings
 from rag.types import AnswerKind, Passage, Question, Turn
 
 
@@ -36,6 +35,11 @@ def make_answerer(
             "Set RAG_LLM_MODEL, and OPENAI_BASE_URL or OPENAI_API_KEY.",
         )
     return ChatAnswerer(endpoint)
+
+
+def answerer_identity(settings: Settings) -> Hashable:
+    """What another value of makes another answerer."""
+    return settings.query.answerer, settings.endpoint
 
 
 @dataclass(frozen=True, slots=True)
@@ -68,9 +72,7 @@ class ChatAnswerer:
         """
         if not passages:
             return
-        endpoint = self.endpoint
-        failure = unusable(endpoint)
+        failure = unusable(self.endpoint)
         if failure is not None:
             raise failure
-        messages = chat_messages(question.text, passages, history)
-        yield from emitted(lambda emit: complete(endpoint, messages, emit))
+        yield from streamed(self.endpoint, chat_messages(question.text, passages, history))

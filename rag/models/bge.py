@@ -1,4 +1,4 @@
-"""The BGE models through FlagEmbedding: rerankers, and BGE-M3 with its own token vectors.
+"""The BGE models through FlagEmbedding: rerankers, and BGE-M3 with all its vectors.
 
 Importing FlagEmbedding takes seconds, so this module is imported only where such a model is
 chosen.
@@ -23,8 +23,8 @@ from rag.models.cross_encoders import (
     pair_model_folder,
     require_one_score,
 )
-from rag.models.embedders import TextEmbedder
-from rag.models.sentence_transformer import (
+from rag.models.embedders import Output, TextEmbedder
+from rag.models.hub import (
     INDEX_SETTING,
     device,
     loading,
@@ -32,6 +32,8 @@ from rag.models.sentence_transformer import (
     prepare_libraries,
     require_files,
 )
+from rag.models.padding import padded
+from rag.sparse_weights import sparse_weights
 from rag.types import Vector
 
 # FlagEmbedding runs the first batch twice, so a small one is worth more than it costs on a CPU.
@@ -68,7 +70,7 @@ def load_bge_reranker(model: str) -> PairReranker:
 
 
 def load_bge_m3(model: str) -> TextEmbedder:
-    """BGE-M3: dense vectors for recall and ColBERT vectors as token vectors, from one pass.
+    """BGE-M3: dense vectors for recall, ColBERT vectors as token vectors and sparse weights.
 
     Raises SettingsError where the model is unknown or lacks the parts that only BGE-M3 has,
     MissingDependency without FlagEmbedding or the hub, BackendError where the files are broken.
@@ -92,12 +94,18 @@ def load_bge_m3(model: str) -> TextEmbedder:
 
 
 class BgeM3Network:
-    """The network of BGE-M3: the pooled vector is that of [CLS], the others are ColBERT's."""
+    """The network of BGE-M3: the pooled vector is that of [CLS], the others are ColBERT's.
+
+    The same pass gives the sparse weights.
+    """
 
     def __init__(self, model: Any, tokenizer: Any, place: str) -> None:
         self._model = model.to(place).eval()
         self._place = place
         self._padding: int = tokenizer.pad_token_id
+        # The tokens that FlagEmbedding too leaves out of a text's weights.
+        special = (tokenizer.cls_token_id, tokenizer.eos_token_id, tokenizer.unk_token_id)
+        self._weightless = {self._padding, *(token for token in special if token is not None)}
         self.dimensions = int(model.config.hidden_size)
         # RoBERTa keeps two of its positions for itself.
         self.longest = int(
@@ -105,28 +113,32 @@ class BgeM3Network:
         )
 
     @torch.inference_mode()
-    def __call__(
-        self, texts: Sequence[Sequence[int]], prompt_tokens: int
-    ) -> tuple[Vector, list[Vector]]:
+    def __call__(self, texts: Sequence[Sequence[int]], prompt_tokens: int) -> Output:
         """See `Network`."""
-        lengths = [len(text) for text in texts]
-        most = max(lengths)
-        rows = [[*text, *[self._padding] * (most - len(text))] for text in texts]
+        ids, mask = padded(texts, self._padding)
         features = {
-            "input_ids": torch.tensor(rows, device=self._place),
-            "attention_mask": (torch.arange(most) < torch.tensor(lengths)[:, None])
-            .long()
-            .to(self._place),
+            "input_ids": ids.to(self._place),
+            "attention_mask": mask.to(self._place),
         }
-        output = self._model(features, return_dense=True, return_colbert_vecs=True)
+        output = self._model(
+            features, return_dense=True, return_sparse=True, return_colbert_vecs=True
+        )
         dense: Vector = output["dense_vecs"].float().cpu().numpy()
         states: Vector = output["colbert_vecs"].float().cpu().numpy()
+        weights: Vector = output["sparse_vecs"].squeeze(-1).float().cpu().numpy()
         # ColBERT has no vector for [CLS], and the tokens after it keep their places.
         first = np.zeros((1, self.dimensions), dtype=np.float32)
-        return dense, [
-            np.concatenate([first, row[: length - 1]])
-            for row, length in zip(states, lengths, strict=True)
-        ]
+        return Output(
+            dense,
+            tokens=[
+                np.concatenate([first, row[: len(text) - 1]])
+                for row, text in zip(states, texts, strict=True)
+            ],
+            sparse=[
+                sparse_weights(text, row[: len(text)], self._weightless)
+                for row, text in zip(weights, texts, strict=True)
+            ],
+        )
 
 
 def _flag_embedding() -> Any:

@@ -5,9 +5,9 @@ from __future__ import annotations
 import asyncio
 import socket
 import ssl
-from collections.abc import AsyncIterator, Callable, Mapping
+from collections.abc import AsyncIterator, Callable, Coroutine, Generator
 from contextlib import closing
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cache
 from ipaddress import ip_address
 from time import monotonic
@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, cast
 from urllib.parse import urlsplit
 
 from rag.errors import BackendError
+from rag.metering import count
 from rag.models.background import emitted
 from rag.models.endpoint_failures import (
     OPENAI_ADDRESS,
@@ -27,6 +28,7 @@ from rag.models.endpoint_failures import (
     retry_after,
     timed_out,
 )
+from rag.prompting import token_estimate
 from rag.settings import EndpointSettings
 
 if TYPE_CHECKING:
@@ -45,32 +47,22 @@ CHARACTERS_PER_TOKEN = 16
 # An answer of the greatest max_tokens takes about 13 MB, one token a line with its JSON around it.
 RESPONSE_BYTES = 32_000_000
 _THOUGHT, _THOUGHT_END = "<think>", "</think>"
-_NOTHING: Mapping[str, Any] = {}
-_COUNTED: Mapping[str, Any] = {"stream_options": {"include_usage": True}}
+
+Messages = list[dict[str, str]]
 
 
-@dataclass(frozen=True, slots=True)
-class Completion:
-    """A whole answer, and its tokens as the endpoint counts them: None where it does not tell."""
-
-    text: str
-    prompt_tokens: int | None = None
-    completion_tokens: int | None = None
-
-
-def completed(
-    endpoint: EndpointSettings, messages: list[dict[str, str]], seconds: float
-) -> Completion:
+def completed(endpoint: EndpointSettings, messages: Messages, seconds: float) -> str:
     """The whole answer, within `seconds`; one that is empty or cut off is an answer too.
 
     Raises BackendError where the endpoint fails or is not done in time.
     """
-    pieces: list[str] = []
-    reply = _Reply(pieces.append, endpoint.max_tokens * CHARACTERS_PER_TOKEN)
+    text = ""
+    reply = _Reply(endpoint.max_tokens * CHARACTERS_PER_TOKEN)
     deadline = monotonic() + seconds
     try:
-        with closing(emitted(lambda _: _taken(endpoint, messages, reply, _COUNTED))) as beats:
-            for _ in beats:
+        with closing(_emitted(endpoint, messages, reply)) as pieces:
+            for piece in pieces:
+                text += piece
                 if monotonic() > deadline:
                     raise BackendError(
                         f"The language model was not done within {seconds:.0f} seconds.",
@@ -79,22 +71,49 @@ def completed(
     except BackendError:
         if not reply.finish:
             raise
-    return Completion("".join(pieces), reply.prompt_tokens, reply.completion_tokens)
+    return text
 
 
-async def complete(
-    endpoint: EndpointSettings, messages: list[dict[str, str]], emit: Callable[[str], None]
-) -> BackendError | None:
-    """Emits the answer's pieces; gives the failure, None where the answer is complete."""
-    reply = _Reply(emit, endpoint.max_tokens * CHARACTERS_PER_TOKEN)
-    return await _taken(endpoint, messages, reply)
+def streamed(endpoint: EndpointSettings, messages: Messages) -> Generator[str]:
+    """The answer piece by piece; pieces are empty while the endpoint is silent.
+
+    Closing the iterator closes the connection. Raises BackendError, also after some pieces.
+    """
+    return _emitted(endpoint, messages, _Reply(endpoint.max_tokens * CHARACTERS_PER_TOKEN))
+
+
+def _emitted(endpoint: EndpointSettings, messages: Messages, reply: _Reply) -> Generator[str]:
+    def work(emit: Callable[[str], None]) -> Coroutine[Any, Any, BackendError | None]:
+        reply.emit = emit
+        return _taken(endpoint, messages, reply)
+
+    try:
+        yield from emitted(work)
+    finally:
+        # Here, not where the reply is read: what was written until somebody hung up counts too.
+        _count(endpoint, messages, reply)
+
+
+def _count(endpoint: EndpointSettings, messages: Messages, reply: _Reply) -> None:
+    """Count the tokens of a reply that began, by estimate where the endpoint does not tell."""
+    told = reply.tokens
+    if not reply.alive and told is None:
+        return
+    read, written = told or (
+        sum(token_estimate(message["content"]) for message in messages),
+        token_estimate("".join(reply.written)),
+    )
+    count(
+        "chat",
+        endpoint.model,
+        input_tokens=read,
+        output_tokens=written,
+        counted=told is not None,
+    )
 
 
 async def _taken(
-    endpoint: EndpointSettings,
-    messages: list[dict[str, str]],
-    reply: _Reply,
-    extra: Mapping[str, Any] = _NOTHING,
+    endpoint: EndpointSettings, messages: Messages, reply: _Reply
 ) -> BackendError | None:
     """Fills the reply; gives the failure, None where the answer is complete."""
     options = {
@@ -102,7 +121,7 @@ async def _taken(
         "messages": messages,
         "max_tokens": endpoint.max_tokens,
         "temperature": endpoint.temperature,
-        **extra,
+        "stream_options": {"include_usage": True},
     }
     try:
         client = _client(endpoint)
@@ -195,25 +214,27 @@ def _client(endpoint: EndpointSettings) -> AsyncOpenAI:
 
 @dataclass(slots=True)
 class _Reply:
-    """What came of one answer. `alive` says whether a token came, be it only a thought."""
+    """What came of one answer.
 
-    emit: Callable[[str], None]
+    `alive` says whether a token came, be it only a thought. `written` is all that came, thoughts
+    included. `tokens` are those read and those written as the endpoint counts them.
+    """
+
     room: int
+    emit: Callable[[str], None] = field(init=False)
     alive: bool = False
     text: bool = False
     chunks: int = 0
     finish: str = ""
     media_type: str = ""
     held: str | None = ""
-    prompt_tokens: int | None = None
-    completion_tokens: int | None = None
+    written: list[str] = field(default_factory=list)
+    tokens: tuple[int, int] | None = None
 
     def take(self, chunk: ChatCompletionChunk) -> bool:
         """Emits the chunk's text; gives whether it held a token."""
         self.chunks += 1
-        if chunk.usage is not None:
-            self.prompt_tokens = chunk.usage.prompt_tokens
-            self.completion_tokens = chunk.usage.completion_tokens
+        self.tokens = _tokens(chunk.usage) or self.tokens
         if not chunk.choices:
             return False
         choice = chunk.choices[0]
@@ -222,9 +243,11 @@ class _Reply:
             return False
         extra = choice.delta.model_extra or {}
         content = choice.delta.content or ""
-        if not (content or extra.get("reasoning_content") or extra.get("reasoning")):
+        thought = extra.get("reasoning_content") or extra.get("reasoning")
+        if not (content or thought):
             return False
         self.alive = True
+        self.written += [content, str(thought or "")]
         self._say(self._without_thoughts(content))
         return True
 
@@ -257,6 +280,12 @@ class _Reply:
                 return ""
         self.held = None
         return visible.lstrip()
+
+
+def _tokens(usage: Any) -> tuple[int, int] | None:
+    """Tokens read and written; None where the endpoint tells none."""
+    read, written = (getattr(usage, f"{name}_tokens", None) for name in ("prompt", "completion"))
+    return (read, written) if type(read) is int and type(written) is int else None
 
 
 def _accepted(options: dict[str, Any], error: Exception) -> dict[str, Any] | None:

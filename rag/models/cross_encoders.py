@@ -15,7 +15,7 @@ import torch
 from sentence_transformers import CrossEncoder
 
 from rag.errors import BackendError, SettingsError
-from rag.models.sentence_transformer import (
+from rag.models.hub import (
     device,
     has_files,
     loading,

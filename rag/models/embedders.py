@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Protocol
 
@@ -21,7 +22,7 @@ from rag.models.bundled import (
     bundled_model_folder,
 )
 from rag.settings import EmbedderKind, EmbeddingEndpointSettings, IndexSettings
-from rag.types import Encoding, Question, Vector
+from rag.types import Encoding, Question, SparseWeights, Vector
 
 if TYPE_CHECKING:
     from tokenizers import Encoding as TokenizedText
@@ -33,6 +34,19 @@ OPENAI_MODEL = "text-embedding-3-small"
 
 # Measured: batches of 1024 and 2048 tokens were up to 9 % slower.
 TOKENS_PER_BATCH = 4096
+
+
+@dataclass(frozen=True, slots=True)
+class Output:
+    """What one forward pass over n texts gives.
+
+    `pooled` is [n, dimensions]; `tokens` has [tokens, dimensions] a text, special tokens included;
+    `sparse` has weights a text. None where the model has no such output.
+    """
+
+    pooled: Vector
+    tokens: Sequence[Vector] | None = None
+    sparse: Sequence[SparseWeights] | None = None
 
 
 class Network(Protocol):
@@ -48,10 +62,8 @@ class Network(Protocol):
         """Most tokens that are read of a text, special tokens included."""
         ...
 
-    def __call__(
-        self, texts: Sequence[Sequence[int]], prompt_tokens: int
-    ) -> tuple[Vector, list[Vector] | None]:
-        """Pooled vectors [n, dimensions], and [tokens, dimensions] a text or None.
+    def __call__(self, texts: Sequence[Sequence[int]], prompt_tokens: int) -> Output:
+        """All that the model makes of the texts, in their order.
 
         `texts` are token ids with special tokens, longest first; the first `prompt_tokens` of
         each are the prompt's.
@@ -69,12 +81,10 @@ class BundledNetwork:
         self.dimensions = self._encoder.dimensions
         self.longest = self._encoder.positions
 
-    def __call__(
-        self, texts: Sequence[Sequence[int]], prompt_tokens: int
-    ) -> tuple[Vector, list[Vector] | None]:
+    def __call__(self, texts: Sequence[Sequence[int]], prompt_tokens: int) -> Output:
         """See `Network`."""
         states = [text.numpy() for text in self._encoder(texts)]
-        return np.stack([text.mean(axis=0) for text in states]), states
+        return Output(np.stack([text.mean(axis=0) for text in states]), states)
 
 
 class TextEmbedder:
@@ -111,8 +121,12 @@ class TextEmbedder:
     def encode_question(self, text: str) -> Question:
         """The vectors of one question. Raises BackendError as `encode_documents` does."""
         encoding = self._encode([text], self._question_prompt)
-        tokens = None if encoding.tokens is None else encoding.tokens[0]
-        return Question(text=text, dense=encoding.dense[0], tokens=tokens)
+        return Question(
+            text=text,
+            dense=encoding.dense[0],
+            tokens=None if encoding.tokens is None else encoding.tokens[0],
+            sparse=None if encoding.sparse is None else encoding.sparse[0],
+        )
 
     def token_spans(self, texts: Sequence[str]) -> list[list[tuple[int, int]]]:
         """Character offsets of the tokens of each text, parallel to its token vectors."""
@@ -133,18 +147,24 @@ class TextEmbedder:
         # The same text twice, as in forms and filings, is encoded once.
         unique = list(dict.fromkeys(texts))
         dense = np.empty((len(unique), self.dimensions), dtype=np.float32)
-        tokens: list[Vector | None] = [None] * len(unique)
+        tokens: dict[int, Vector] = {}
+        sparse: dict[int, SparseWeights] = {}
         inputs = [self._input(text, len(prompt)) for text in self._tokenized(unique, prompt)]
         for batch in _batches([len(ids) for ids, _ in inputs]):
-            pooled, states = self._forward([inputs[place][0] for place in batch], prompt)
-            dense[batch] = _normalised(pooled)
-            for row, place in enumerate(batch):
-                if states is not None:
-                    tokens[place] = _normalised(states[row][inputs[place][1]])
+            output = self._forward([inputs[place][0] for place in batch], prompt)
+            dense[batch] = _normalised(output.pooled)
+            if output.tokens is not None:
+                for place, states in zip(batch, output.tokens, strict=True):
+                    tokens[place] = _normalised(states[inputs[place][1]])
+            if output.sparse is not None:
+                sparse.update(zip(batch, output.sparse, strict=True))
         places = {text: place for place, text in enumerate(unique)}
         order = [places[text] for text in texts]
-        found = tuple(vectors for place in order if (vectors := tokens[place]) is not None)
-        return Encoding(dense[order], found if len(found) == len(order) else None)
+        return Encoding(
+            dense[order],
+            tuple(tokens[place] for place in order) if len(tokens) == len(unique) else None,
+            tuple(sparse[place] for place in order) if len(sparse) == len(unique) else None,
+        )
 
     def _input(self, text: TokenizedText, prompt_length: int) -> tuple[list[int], slice]:
         """The ids the network reads, and where the text's own tokens are among them."""
@@ -157,22 +177,23 @@ class TextEmbedder:
         )
         return whole.ids, slice(leading + skip, leading + len(text.ids))
 
-    def _forward(
-        self, batch: Sequence[Sequence[int]], prompt: str
-    ) -> tuple[Vector, list[Vector] | None]:
+    def _forward(self, batch: Sequence[Sequence[int]], prompt: str) -> Output:
         try:
-            pooled, states = self._network(batch, self._prompt_tokens(prompt))
+            output = self._network(batch, self._prompt_tokens(prompt))
         except RuntimeError as error:
             raise BackendError(
                 f"The model {self.name} failed: {error}.",
                 "Free some memory, or choose a smaller model.",
             ) from error
-        if not np.isfinite(pooled).all() or any(not np.isfinite(one).all() for one in states or ()):
+        weights = [text.weights for text in output.sparse or ()]
+        if not all(
+            np.isfinite(one).all() for one in (output.pooled, *(output.tokens or ()), *weights)
+        ):
             raise BackendError(
                 f"The model {self.name} gave vectors that are not finite.",
                 "Load it again, or choose another model.",
             )
-        return pooled, states
+        return output
 
     def _prompt_tokens(self, prompt: str) -> int:
         whole = self._tokenizer.encode(prompt)
@@ -213,18 +234,10 @@ def make_embedder(
     Raises MissingDependency where the model is neither here nor on the hub, SettingsError where
     it cannot serve as an embedder, BackendError where its files are broken.
     """
-    if settings.embedder == "openai":
-        from rag.models.openai_embedder import load_openai_embedder
-
-        return load_openai_embedder(
-            settings.model or OPENAI_MODEL,
-            settings.dimensions or None,
-            endpoint or EmbeddingEndpointSettings(),
-        )
-    return _MAKERS[settings.embedder](settings, cache)
+    return _MAKERS[settings.embedder](settings, cache, endpoint or EmbeddingEndpointSettings())
 
 
-def _bundled(settings: IndexSettings, cache: Path) -> Embedder:
+def _bundled(settings: IndexSettings, cache: Path, endpoint: EmbeddingEndpointSettings) -> Embedder:
     try:
         folder = bundled_model_folder(cache)
     except MissingDependency as missing:
@@ -257,21 +270,33 @@ def _bundled_from_hub(missing: MissingDependency) -> Embedder:
         raise MissingDependency(f"{missing.message} {error.message}", missing.hint) from error
 
 
-def _sentence_transformer(settings: IndexSettings, cache: Path) -> Embedder:
+def _sentence_transformer(
+    settings: IndexSettings, cache: Path, endpoint: EmbeddingEndpointSettings
+) -> Embedder:
     from rag.models.sentence_transformer import load_sentence_transformer
 
     return load_sentence_transformer(settings.model)
 
 
-def _bge_m3(settings: IndexSettings, cache: Path) -> Embedder:
+def _bge_m3(settings: IndexSettings, cache: Path, endpoint: EmbeddingEndpointSettings) -> Embedder:
     from rag.models.bge import load_bge_m3
 
     return load_bge_m3(settings.model or BGE_M3)
 
 
-_MAKERS: dict[EmbedderKind, Callable[[IndexSettings, Path], Embedder]] = {
+def _openai(settings: IndexSettings, cache: Path, endpoint: EmbeddingEndpointSettings) -> Embedder:
+    from rag.models.openai_embedder import load_openai_embedder
+
+    return load_openai_embedder(
+        settings.model or OPENAI_MODEL, settings.dimensions or None, endpoint
+    )
+
+
+_Maker = Callable[[IndexSettings, Path, EmbeddingEndpointSettings], Embedder]
+_MAKERS: dict[EmbedderKind, _Maker] = {
     "bundled": _bundled,
     "bge-m3": _bge_m3,
+    "openai": _openai,
     "sentence-transformers": _sentence_transformer,
 }
 

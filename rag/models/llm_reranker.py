@@ -10,13 +10,13 @@ import json
 import re
 from collections.abc import Callable, Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
-from dataclasses import dataclass, field
-from threading import Lock
+from dataclasses import dataclass
 from time import monotonic
 
 from rag.errors import BackendError, SettingsError
+from rag.metering import carried
 from rag.models import Reranker
-from rag.models.completions import Completion, completed
+from rag.models.completions import Messages, completed
 from rag.models.endpoint_failures import unusable
 from rag.prompting import PROMPT_TOKENS, cut, passage_block, plain, token_estimate
 from rag.settings import EndpointSettings
@@ -34,8 +34,7 @@ SINGLE_REQUESTS = 40
 REQUESTS_AT_ONCE = 4
 SECONDS = 60.0
 
-Messages = list[dict[str, str]]
-Complete = Callable[[EndpointSettings, Messages, float], Completion]
+Complete = Callable[[EndpointSettings, Messages, float], str]
 
 RULES = f"""\
 You grade how well passages answer a question.
@@ -58,26 +57,6 @@ LIST_REMINDER = (
 SINGLE_REMINDER = "Reply with the grade of the passage, one number, and nothing else."
 
 
-@dataclass(slots=True)
-class Usage:
-    """Requests and tokens of a reranker since it was made; threads may share it.
-
-    Tokens are estimated where the endpoint does not count them.
-    """
-
-    requests: int = 0
-    prompt_tokens: int = 0
-    completion_tokens: int = 0
-    _lock: Lock = field(default_factory=Lock, repr=False)
-
-    def add(self, prompt_tokens: int, completion_tokens: int) -> None:
-        """Counts one more request."""
-        with self._lock:
-            self.requests += 1
-            self.prompt_tokens += prompt_tokens
-            self.completion_tokens += completion_tokens
-
-
 @dataclass(frozen=True, slots=True)
 class LLMReranker:
     """Grades of a chat model; a tenth of the grade is the score.
@@ -88,7 +67,6 @@ class LLMReranker:
     endpoint: EndpointSettings
     complete: Complete = completed
     seconds: float = SECONDS
-    usage: Usage = field(default_factory=Usage)
     by_words: bool = False
     calibrated: bool = False
 
@@ -111,6 +89,7 @@ class LLMReranker:
         deadline = monotonic() + self.seconds
         grades: dict[int, float] = {}
 
+        @carried
         def grade(places: list[int]) -> dict[int, float]:
             found = self._graded(question.text, [passages[place] for place in places], deadline)
             return {place: found[n] for n, place in enumerate(places, start=1) if n in found}
@@ -133,22 +112,24 @@ class LLMReranker:
         """Grades by number, 1 being the first of these passages."""
         left = deadline - monotonic()
         if left <= 0:
-            raise BackendError(
-                f"The language model did not grade all passages within {self.seconds:g} seconds.",
-                "Use a faster model, or set RAG_QUERY_RERANK_DEPTH lower.",
-            )
+            raise self._late()
         messages = grading_messages(question, passages)
         longest = max(self.endpoint.max_tokens, LEAST_ANSWER_TOKENS)
         settings = self.endpoint.model_copy(update={"temperature": 0.0, "max_tokens": longest})
-        answer = self.complete(settings, messages, left)
-        prompt, completion = answer.prompt_tokens, answer.completion_tokens
-        self.usage.add(
-            sum(token_estimate(message["content"]) for message in messages)
-            if prompt is None
-            else prompt,
-            token_estimate(answer.text) if completion is None else completion,
+        try:
+            answer = self.complete(settings, messages, left)
+        except BackendError:
+            # What was left for this request says nothing to a person who set the whole.
+            if monotonic() >= deadline:
+                raise self._late() from None
+            raise
+        return read_grades(answer, len(passages))
+
+    def _late(self) -> BackendError:
+        return BackendError(
+            f"The language model did not grade all passages within {self.seconds:g} seconds.",
+            "Use a faster model, or set RAG_QUERY_RERANK_DEPTH lower.",
         )
-        return read_grades(answer.text, len(passages))
 
     def _ungraded(self, missing: int, total: int) -> BackendError:
         return BackendError(
@@ -229,7 +210,7 @@ def _objects(text: str, count: int) -> Iterator[tuple[int, float]]:
     for found in _OBJECT.findall(text):
         try:
             values = json.loads(found)
-        except ValueError:
+        except (ValueError, RecursionError):
             continue
         number, grade = _number(values.get("passage")), _number(values.get("grade"))
         if number is None or grade is None or number in seen or number not in range(1, count + 1):

@@ -7,19 +7,20 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from dataclasses import dataclass, field
 from threading import Lock
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 from numpy.typing import NDArray
 
-from rag.errors import SettingsError
+from rag.errors import BackendError, SettingsError
+from rag.metering import count
 from rag.models import Embedder
 from rag.models.completions import NO_KEY
 from rag.models.endpoint_failures import OPENAI_ADDRESS
 from rag.models.services import Service, bounded_client, check_service, request_failed
-from rag.models.token_estimate import TEXTS_PER_REQUEST, batches, count, cut, spans
+from rag.models.token_estimate import TEXTS_PER_REQUEST, batches, cut, spans
+from rag.prompting import token_estimate
 from rag.settings import EmbeddingEndpointSettings
 from rag.types import Encoding, Question, Vector
 
@@ -41,24 +42,6 @@ TOO_MANY = frozenset({400, 413, 422})
 DIMENSION_STEP = 8
 
 
-@dataclass(slots=True)
-class Usage:
-    """What was asked of the service so far, for its bill; safe to use from several threads.
-
-    `tokens` are the service's own count, or about as many where it gives none.
-    """
-
-    requests: int = 0
-    tokens: int = 0
-    _adding: Lock = field(default_factory=Lock, repr=False)
-
-    def add(self, tokens: int) -> None:
-        """Counts one request."""
-        with self._adding:
-            self.requests += 1
-            self.tokens += tokens
-
-
 class _TooMany(Exception):
     """The service may take fewer texts at a time."""
 
@@ -72,7 +55,6 @@ class OpenAIEmbedder:
     def __init__(self, model: str, dimensions: int | None, service: Service) -> None:
         shortened = f", {dimensions} dimensions" if dimensions else ""
         self.name = f"{model}{shortened}"
-        self.usage = Usage()
         self._model = model
         self._asked_dimensions = dimensions
         self._dimensions = dimensions or DIMENSIONS.get(model)
@@ -156,14 +138,22 @@ class OpenAIEmbedder:
                 encoding_format="float",
             )
         except Exception as error:  # whatever a service sends ends in a sentence
-            if getattr(error, "status_code", None) in TOO_MANY:
-                if len(texts) > 1:
-                    raise _TooMany from error
-                # It was this text, not their number.
-                self._texts_per_request = TEXTS_PER_REQUEST
-            raise request_failed(error, self._service) from None
-        self.usage.add(_tokens_of(reply) or sum(map(count, texts)))
-        return _normalised(_in_order(reply, len(texts), self._service), self._service)
+            failure = self._failure(error, len(texts))
+        else:
+            tokens = _tokens_of(reply)
+            estimate = tokens or sum(map(token_estimate, texts))
+            count("embeddings", self._model, input_tokens=estimate, counted=bool(tokens))
+            return _normalised(_in_order(reply, len(texts), self._service), self._service)
+        # Raised here it does not hold the service's own words, which may repeat the key.
+        raise failure
+
+    def _failure(self, error: Exception, texts: int) -> BackendError | _TooMany:
+        if getattr(error, "status_code", None) in TOO_MANY:
+            if texts > 1:
+                return _TooMany()
+            # It was this text, not their number.
+            self._texts_per_request = TEXTS_PER_REQUEST
+        return request_failed(error, self._service)
 
     def _connected(self) -> OpenAI:
         import openai
@@ -175,7 +165,9 @@ class OpenAIEmbedder:
                     api_key=self._service.key or NO_KEY,
                     timeout=self._service.seconds,
                     max_retries=ATTEMPTS_AFTER_THE_FIRST,
-                    http_client=bounded_client(self._service.address, REPLY_BYTES),
+                    http_client=bounded_client(
+                        self._service.address, REPLY_BYTES, self._service.seconds
+                    ),
                 )
             return self._client
 
@@ -234,7 +226,8 @@ def _in_order(reply: Any, texts: int, service: Service) -> NDArray[np.float64]:
     rows = getattr(reply, "data", None)
     if not isinstance(rows, list):
         raise service.garbled("sent no list of vectors")
-    found = {getattr(row, "index", None): getattr(row, "embedding", None) for row in rows}
+    numbered = [row for row in rows if type(getattr(row, "index", None)) is int]
+    found = {row.index: getattr(row, "embedding", None) for row in numbered}
     if len(rows) != texts or set(found) != set(range(texts)):
         raise service.garbled(f"sent {len(rows)} vectors for {texts} texts, or in no clear order")
     try:

@@ -7,12 +7,13 @@ from collections.abc import Iterator, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from functools import partial
 from itertools import chain
-from math import ceil, exp, isfinite
+from math import ceil, exp, inf, isfinite, nan
 from threading import Lock
 from time import monotonic, sleep
 from typing import TYPE_CHECKING, Any
 
 from rag.errors import SettingsError
+from rag.metering import carried, count
 from rag.models import Reranker
 from rag.models.completions import RETRIED
 from rag.models.endpoint_failures import retry_after
@@ -72,7 +73,7 @@ class ApiReranker:
             scores = [score for batch in batches for score in ask(batch)]
         else:
             with ThreadPoolExecutor(PARALLEL_REQUESTS, "rerank") as threads:
-                scores = list(chain.from_iterable(threads.map(ask, batches)))
+                scores = list(chain.from_iterable(threads.map(carried(ask), batches)))
         return _in_range(scores, self._provider.scale, self._service)
 
     def _scores(self, query: str, texts: Sequence[str], deadline: float) -> list[float]:
@@ -84,6 +85,8 @@ class ApiReranker:
             content = self._answer(body, deadline).json()
         except (ValueError, RecursionError):
             raise self._service.garbled("sent something that is not JSON") from None
+        tokens, requests = _billed(content)
+        count("rerank", self.name, input_tokens=tokens, requests=requests)
         return _in_order(content, len(texts), self._provider, self._service)
 
     def _answer(self, body: dict[str, Any], deadline: float) -> httpx2.Response:
@@ -175,6 +178,29 @@ def _pause(error: Exception, pause: float | None) -> float | None:
     return pause if again and not lasting(error) else None
 
 
+# Jina, Voyage, vLLM and Infinity; Cohere and SiliconFlow; SiliconFlow in older answers.
+_TOKENS = (
+    ("usage", "total_tokens"),
+    ("meta", "tokens", "input_tokens"),
+    ("tokens", "input_tokens"),
+)
+# Cohere: a request with more than a hundred passages is more than one.
+_SEARCHES = ("meta", "billed_units", "search_units")
+
+
+def _billed(content: Any) -> tuple[int, int]:
+    """Tokens that the service counted, 0 where it tells none, and how many requests it bills."""
+    tokens = (_whole(content, names) for names in _TOKENS)
+    return next(filter(None, tokens), 0), _whole(content, _SEARCHES) or 1
+
+
+def _whole(content: Any, names: Sequence[str]) -> int:
+    """The number under these names, one in the other; 0 where there is none."""
+    for name in names:
+        content = content.get(name) if isinstance(content, dict) else None
+    return int(content) if type(content) in (int, float) and 0 < content < inf else 0
+
+
 def _in_order(content: Any, count: int, provider: Provider, service: Service) -> list[float]:
     """The scores of an answer by the index of their text; it must name each index once."""
     try:
@@ -188,12 +214,20 @@ def _in_order(content: Any, count: int, provider: Provider, service: Service) ->
             raise service.garbled("scored a passage that it was not given")
         if index in scores:
             raise service.garbled("scored a passage twice")
-        if type(score) not in (int, float) or not isfinite(score):
+        scores[index] = _number(score)
+        if not isfinite(scores[index]):
             raise service.garbled("sent a score that is not a number")
-        scores[index] = float(score)
     if len(scores) < count:
         raise service.garbled(f"scored {len(scores)} of {count} passages")
     return [scores[index] for index in range(count)]
+
+
+def _number(score: Any) -> float:
+    """A number of JSON as a float; not finite where it is none or beyond all floats."""
+    try:
+        return float(score) if type(score) in (int, float) else nan
+    except OverflowError:
+        return inf
 
 
 def _in_range(scores: Sequence[float], scale: Scale, service: Service) -> list[float]:

@@ -9,6 +9,7 @@ import socket
 import ssl
 from collections.abc import Iterator
 from dataclasses import dataclass, field
+from math import inf
 from time import monotonic
 from typing import TYPE_CHECKING, Any, cast
 
@@ -81,10 +82,11 @@ def check_service(service: Service, needs_key: bool) -> None:
         )
 
 
-def bounded_client(address: str, most_bytes: int) -> httpx2.Client:
+def bounded_client(address: str, most_bytes: int, seconds: float = inf) -> httpx2.Client:
     """A client that follows no proxy to this machine and reads no endless or late answer.
 
-    Reading raises TooLong after `most_bytes`, and httpx2.ReadTimeout after the request's DEADLINE.
+    Reading raises TooLong after `most_bytes`, and httpx2.ReadTimeout after the request's DEADLINE;
+    a request that has none gets one, `seconds` after it begins.
     """
     import httpx2
 
@@ -110,14 +112,17 @@ def bounded_client(address: str, most_bytes: int) -> httpx2.Client:
         def __del__(self) -> None:
             self.close()
 
+    def begin(request: httpx2.Request) -> None:
+        request.extensions.setdefault(DEADLINE, monotonic() + seconds)
+
     def bound(response: httpx2.Response) -> None:
-        deadline = response.request.extensions.get(DEADLINE, float("inf"))
+        deadline = response.request.extensions[DEADLINE]
         response.stream = Bounded(cast(httpx2.SyncByteStream, response.stream), deadline)
 
     return Closing(
         verify=certificates(),
         trust_env=not on_this_machine(address),
-        event_hooks={"response": [bound]},
+        event_hooks={"request": [begin], "response": [bound]},
     )
 
 

@@ -1,7 +1,8 @@
 """How many tokens a text takes of a model whose tokenizer only its service has. Pure.
 
 Four Latin letters, three digits, or any other character but a blank are counted as one token,
-which is more than most tokenizers find.
+which is more than most tokenizers find in any text: a request beyond its limit is refused. What a
+prompt or a bill takes on the whole is estimated by `rag.prompting.token_estimate`.
 """
 
 from __future__ import annotations

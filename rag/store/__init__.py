@@ -5,13 +5,15 @@
 | `documents` | a document of the listing and its status |
 | `originals` | the bytes of a file, written once, never read by listings |
 | `pages` | the text of one page |
-| `chunks_<fingerprint>` | a passage with its dense vector and its token codes |
+| `chunks_<fingerprint>` | a passage with its dense vector and its token codes; one index |
+| `indexes` | an index: its settings, and whether it was built |
 | `questions` | what somebody asked, with its trace and answer |
 | `measurements` | a figure that was measured once on this library |
 
 The chunks of a document come in one commit, and that commit makes the document searchable.
 """
 
+from rag.store.indexes import Indexes
 from rag.store.library import Store
 
-__all__ = ["Store"]
+__all__ = ["Indexes", "Store"]

@@ -1,4 +1,4 @@
-"""The rows of `documents`, read again only after a commit."""
+"""The documents, and how many chunks each has; read again only after a commit."""
 
 from __future__ import annotations
 
@@ -25,3 +25,22 @@ class Catalogue:
             records = {record.id: record for record in rows}
             self._read = (version, records)
         return records
+
+
+class ChunkCounts:
+    """How many chunks of each document one index holds, as of its newest version."""
+
+    def __init__(self, table: Any) -> None:
+        self._table = table
+        self._read: tuple[int, dict[str, int]] = (-1, {})
+
+    def by_document(self) -> dict[str, int]:
+        """Chunks by document id; a document without any is left out."""
+        version = self._table.version
+        known, counts = self._read
+        if version != known:
+            column = matching(self._table, ["document_id"])["document_id"]
+            counted = column.combine_chunks().value_counts().to_pylist()
+            counts = {entry["values"]: entry["counts"] for entry in counted}
+            self._read = (version, counts)
+        return counts

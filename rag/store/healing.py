@@ -43,7 +43,11 @@ def settle_interrupted(tables: Tables) -> None:
     Without them it failed; its original is kept, so that it can be tried again.
     """
     for record in _with_status(tables, "embedding"):
-        chunks = matching(tables.chunks, ["id"], col("document_id") == lit(record.id)).num_rows
+        # Another process may have been adding it to another index.
+        chunks = max(
+            matching(table, ["id"], col("document_id") == lit(record.id)).num_rows
+            for table in tables.every_chunks()
+        )
         problems = matching(tables.pages, ["problem"], col("document_id") == lit(record.id))
         found = problems["problem"].to_pylist()
         settled = replace(record, status="failed", message=_INTERRUPTED)

@@ -1,70 +1,116 @@
-"""When and how the indexes of a chunk table are made.
-
-LanceDB finds rows that no index holds yet, by scanning them: about 70 microseconds a row for full
-text. `Table.optimize` is no way to fold them in after every document, because it also rewrites
-every fragment below a million rows, that is the whole table. So the indexes are built anew over
-the same data files, which writes little, and fragments are merged only when there are many.
-"""
+"""The indexes of one library: a chunk table each, and a row of `indexes` that describes it."""
 
 from __future__ import annotations
 
-from datetime import timedelta
+import json
+from collections.abc import Mapping
+from datetime import UTC, datetime
+from pathlib import Path
 from typing import Any
 
-from lancedb.index import FTS, BTree, HnswSq
+import lancedb
+import pyarrow as pa
+from lancedb.expr import col, lit
 
-VECTOR_INDEX_FROM = 50_000
-REFINE_FACTOR = 4
+from rag.store.failures import plain_words
+from rag.store.tables import (
+    CHUNKS,
+    INDEXES,
+    INDEXES_SCHEMA,
+    matching,
+    table_names,
+    upsert,
+    vector_length,
+)
+from rag.types import IndexRecord
 
-# Rows outside the index that a question may scan, besides a fiftieth of the table.
-_LOOSE_ROWS = 512
-
-# A query may still read the version it began with; none lasts longer than this.
-OLD_VERSION = timedelta(minutes=15)
-
-# Data files of deleted rows and old versions that are not worth rewriting a table for.
-_WASTE_BYTES = 64 * 1024**2
-
-# Removing stop words makes this tokenizer lose the word behind each of them: of "the cat" nothing
-# is left (LanceDB 0.40).
-_FULL_TEXT = FTS(base_tokenizer="icu", stem=True, remove_stop_words=False, ascii_folding=True)
-
-
-def ensure_indexes(table: Any) -> None:
-    """Make the full-text and the key indexes that are missing; an empty table is fine."""
-    present = {column for index in table.list_indices() for column in index.columns}
-    for column, config in _scalar_indexes().items():
-        if column not in present:
-            table.create_index(column, config=config)
+_COLUMNS = ("id", "settings", "built", "used_at")
+_NEVER = datetime(1970, 1, 1, tzinfo=UTC)
 
 
-def fold_in(table: Any) -> None:
-    """Index the rows that no index holds, where they are enough to slow a question down."""
-    rows = table.count_rows()
-    loose = {
-        column: index.num_unindexed_rows
-        for index in table.list_indices()
-        for column in index.columns
-    }
-    if loose.get("search_text", 0) > _LOOSE_ROWS + rows // 50:
-        for column, config in _scalar_indexes().items():
-            table.create_index(column, config=config, replace=True)
-    if rows >= VECTOR_INDEX_FROM and loose.get("vector", rows) > rows // 5:
-        table.create_index("vector", config=HnswSq(distance_type="cosine"), replace=True)
+class Indexes:
+    """What indexes there are, which one was used last, and an end to those nobody needs.
 
-
-def merge_fragments(table: Any, disk_bytes: int, fragments: int | None = None) -> None:
-    """Merge the table's files and drop old versions, where there are many or most is waste.
-
-    `disk_bytes` is what the table takes on disk, `fragments` how many small files are fine before
-    the rows count; None for any number.
+    Every method raises LibraryError where the library cannot be read or written.
     """
-    stats = table.stats()
-    small = stats["fragment_stats"]["num_small_fragments"]
-    many = fragments is not None and small > fragments + stats["num_rows"] // 1000
-    if many or disk_bytes > 2 * stats["total_bytes"] + _WASTE_BYTES:
-        table.optimize(cleanup_older_than=OLD_VERSION)
 
+    def __init__(self, uri: str, connection: Any) -> None:
+        self._uri = uri
+        self._connection = connection
 
-def _scalar_indexes() -> dict[str, Any]:
-    return {"search_text": _FULL_TEXT, "id": BTree(), "document_id": BTree()}
+    @classmethod
+    def at(cls, uri: str | Path) -> Indexes:
+        """Those of the library at a folder or an address; nothing is made there."""
+        with plain_words(str(uri)):
+            return cls(str(uri), lancedb.connect(str(uri)))
+
+    def listed(self) -> list[IndexRecord]:
+        """All indexes, the one that was used last first.
+
+        One that was made before indexes were written down counts as built if it holds anything.
+        """
+        with plain_words(self._uri, INDEXES):
+            names = table_names(self._connection)
+            rows = self._rows() if INDEXES in names else {}
+            found = [
+                self._record(name.removeprefix(CHUNKS), rows)
+                for name in names
+                if name.startswith(CHUNKS)
+            ]
+        return sorted(found, key=lambda one: one.used_at or _NEVER, reverse=True)
+
+    def describe(self, fingerprint: str, settings: Mapping[str, Any], *, built: bool) -> None:
+        """Write down an index that is not yet; of a known one nothing is changed."""
+        with plain_words(self._uri, INDEXES):
+            if fingerprint not in self._rows():
+                self._write(fingerprint, json.dumps(dict(settings)), built, _NEVER)
+
+    def finish(self, fingerprint: str) -> None:
+        """Write down that the index holds all documents."""
+        with plain_words(self._uri, INDEXES):
+            row = self._rows()[fingerprint]
+            self._write(fingerprint, row["settings"], True, row["used_at"])
+
+    def use(self, fingerprint: str) -> None:
+        """Write down that questions are asked of this index now."""
+        with plain_words(self._uri, INDEXES):
+            rows = self._rows()
+            latest = max(rows.values(), key=lambda row: row["used_at"])
+            if latest["id"] != fingerprint or latest["used_at"] == _NEVER:
+                row = rows[fingerprint]
+                self._write(fingerprint, row["settings"], row["built"], datetime.now(UTC))
+
+    def remove(self, fingerprint: str) -> None:
+        """Remove the index and free its storage; documents, pages and originals stay."""
+        with plain_words(self._uri, INDEXES):
+            names = table_names(self._connection)
+            # The row goes last: without it a table that stayed would count as built.
+            if CHUNKS + fingerprint in names:
+                self._connection.drop_table(CHUNKS + fingerprint)
+            if INDEXES in names:
+                self._table().delete(col("id") == lit(fingerprint))
+
+    def _record(self, fingerprint: str, rows: Mapping[str, Mapping[str, Any]]) -> IndexRecord:
+        table = self._connection.open_table(CHUNKS + fingerprint)
+        chunks = int(table.count_rows())
+        row = rows.get(fingerprint)
+        used_at = row["used_at"] if row and row["used_at"] > _NEVER else None
+        return IndexRecord(
+            fingerprint=fingerprint,
+            settings=json.loads(row["settings"]) if row else None,
+            dimensions=vector_length(table),
+            built=row["built"] if row else bool(chunks),
+            chunks=chunks,
+            used_at=used_at,
+        )
+
+    def _rows(self) -> dict[str, dict[str, Any]]:
+        return {row["id"]: row for row in matching(self._table(), _COLUMNS).to_pylist()}
+
+    def _table(self) -> Any:
+        return self._connection.create_table(INDEXES, schema=INDEXES_SCHEMA, exist_ok=True)
+
+    def _write(self, fingerprint: str, settings: str, built: bool, used_at: datetime) -> None:
+        row = {"id": fingerprint, "settings": settings, "built": built, "used_at": used_at}
+        rows = pa.Table.from_pylist([row], schema=INDEXES_SCHEMA)
+        upsert(self._table()).execute(rows)

@@ -11,38 +11,32 @@ from dataclasses import replace
 from datetime import timedelta
 from functools import wraps
 from pathlib import Path
-from typing import Any, Concatenate, ParamSpec, TypeVar
+from typing import Concatenate, ParamSpec, TypeVar
 
 import lancedb
 from lancedb.expr import col, lit
 
 from rag.errors import LibraryError
 from rag.store import recall
-from rag.store.catalogue import Catalogue
+from rag.store.catalogue import Catalogue, ChunkCounts
 from rag.store.failures import plain_words
 from rag.store.healing import finish_removals, remove_strays, settle_interrupted
-from rag.store.indexes import ensure_indexes, fold_in, merge_fragments
+from rag.store.indexes import Indexes
 from rag.store.locking import LibraryLock
 from rag.store.measurements import Measurements
+from rag.store.opening import open_tables
 from rag.store.questions import Questions
+from rag.store.search_indexes import fold_in, merge_fragments
 from rag.store.tables import (
     CHUNK_COLUMNS,
     CHUNKS,
     DOCUMENTS,
-    DOCUMENTS_SCHEMA,
-    MEASUREMENTS,
-    MEASUREMENTS_SCHEMA,
     ORIGINALS,
-    ORIGINALS_SCHEMA,
     PAGE_COLUMNS,
     PAGES,
-    PAGES_SCHEMA,
-    QUESTIONS,
-    QUESTIONS_SCHEMA,
     Tables,
     chunk_record,
     chunk_rows,
-    chunks_schema,
     document_rows,
     in_place_of,
     matching,
@@ -50,8 +44,18 @@ from rag.store.tables import (
     page_records,
     page_rows,
     upsert,
+    vector_length,
 )
-from rag.types import Chunk, ChunkVectors, Document, DocumentRecord, LibraryState, Page, Vector
+from rag.types import (
+    Chunk,
+    ChunkVectors,
+    Document,
+    DocumentRecord,
+    LibraryState,
+    Page,
+    StoredVectors,
+    Vector,
+)
 
 _REMOVAL_WAIT_SECONDS = 2.0
 
@@ -89,9 +93,11 @@ class Store:
         self.uri = uri
         self._tables = tables
         self._catalogue = Catalogue(tables.documents)
+        self._counts = ChunkCounts(tables.chunks)
         self._lock = lock
         self.questions = Questions(uri, tables.questions)
         self.measurements = Measurements(uri, tables.measurements)
+        self.indexes = Indexes(uri, tables.connection)
 
     @classmethod
     def open(cls, uri: str | Path, fingerprint: str, dimensions: int) -> Store:
@@ -105,7 +111,7 @@ class Store:
             connection = lancedb.connect(uri, read_consistency_interval=timedelta(0))
             lock = LibraryLock(local_folder(uri))
             with lock.setup():
-                tables = _open_tables(uri, connection, fingerprint, dimensions)
+                tables = open_tables(uri, connection, fingerprint, dimensions)
             store = cls(uri, tables, lock)
             if not lock.present:
                 store._heal(finish_removals)
@@ -115,13 +121,35 @@ class Store:
                     store._heal(finish_removals, settle_interrupted, remove_strays)
             return store
 
+    @property
+    def fingerprint(self) -> str:
+        """The name of this index."""
+        return str(self._tables.chunks.name).removeprefix(CHUNKS)
+
+    @property
+    def dimensions(self) -> int:
+        """Length of the dense vectors of this index."""
+        return vector_length(self._tables.chunks)
+
     # --- documents -------------------------------------------------------------------------
 
     @_in_plain_words(DOCUMENTS)
     def documents(self) -> list[DocumentRecord]:
-        """All documents, the newest first."""
-        records = self._catalogue.records().values()
+        """All documents, the newest first, each with its chunks in this index."""
+        counts = self._counts.by_document()
+        records = [
+            replace(record, chunks=counts.get(record.id, 0))
+            for record in self._catalogue.records().values()
+        ]
         return sorted(records, key=lambda record: (record.added_at, record.id), reverse=True)
+
+    @_in_plain_words(DOCUMENTS)
+    def missing(self) -> list[DocumentRecord]:
+        """The documents that are ready and not in this index, by name."""
+        counts = self._counts.by_document()
+        records = self._catalogue.records().values()
+        lacking = [one for one in records if one.status == "ready" and one.id not in counts]
+        return sorted(lacking, key=lambda record: (record.name, record.id))
 
     @_in_plain_words(DOCUMENTS)
     def document(self, document_id: str) -> DocumentRecord | None:
@@ -178,9 +206,12 @@ class Store:
         """
         table = self._tables.chunks
         ids = {chunk.document_id for chunk in chunks}
-        dimensions = table.schema.field("vector").type.list_size
         lengths = {len(chunks), len(vectors.token_codes), len(search_texts)}
-        if len(ids) != 1 or len(lengths) != 1 or vectors.dense.shape != (len(chunks), dimensions):
+        if (
+            len(ids) != 1
+            or len(lengths) != 1
+            or vectors.dense.shape != (len(chunks), self.dimensions)
+        ):
             raise ValueError("put_chunks takes the chunks of one document, each with its vectors")
         with plain_words(self.uri, table.name):
             rows = chunk_rows(chunks, vectors, search_texts, table.schema)
@@ -221,10 +252,10 @@ class Store:
             record.id for record in self._catalogue.records().values() if record.status == "ready"
         )
         return LibraryState(
-            fingerprint=self._tables.chunks.name.removeprefix(CHUNKS),
+            fingerprint=self.fingerprint,
             contents=hashlib.sha256("".join(ready).encode()).hexdigest()[:12],
             documents=len(ready),
-            chunks=int(self._tables.chunks.count_rows()),
+            chunks=sum(self._counts.by_document().values()),
         )
 
     @_in_plain_words(DOCUMENTS)
@@ -257,9 +288,13 @@ class Store:
         return self._searchable(recall.search_lexical(self._tables.chunks, text, depth))
 
     @_in_plain_words("chunks")
-    def vectors(self, chunk_ids: Sequence[str]) -> dict[str, tuple[Vector, bytes]]:
+    def vectors(self, chunk_ids: Sequence[str]) -> dict[str, StoredVectors]:
         """Dense vector [dimensions] and token codes of these chunks, without unknown ids."""
         return recall.vectors(self._tables.chunks, chunk_ids)
+
+    def finish(self) -> None:
+        """Write down that this index holds all documents."""
+        self.indexes.finish(self.fingerprint)
 
     # --- upkeep ----------------------------------------------------------------------------
 
@@ -299,9 +334,9 @@ class Store:
                     self._heal(finish_removals)
 
     @_in_plain_words("files")
-    def size_bytes(self) -> int:
-        """Bytes on disk, older versions included; 0 for a remote library."""
-        return self._disk_bytes()
+    def size_bytes(self, fingerprint: str = "") -> int:
+        """Bytes on disk, older versions included, of all or of one index; 0 where it is remote."""
+        return self._disk_bytes(f"{CHUNKS}{fingerprint}.lance" if fingerprint else "")
 
     def _searchable(self, scored: list[tuple[Chunk, float]]) -> list[tuple[Chunk, float]]:
         """Without the chunks of documents that failed, are being removed or have no row."""
@@ -334,29 +369,3 @@ class Store:
 def local_folder(uri: str) -> Path | None:
     """The folder of a library on this machine, or None for one at an address."""
     return None if "://" in uri else Path(uri)
-
-
-def _open_tables(uri: str, connection: Any, fingerprint: str, dimensions: int) -> Tables:
-    opened = {}
-    for name, schema in (
-        (DOCUMENTS, DOCUMENTS_SCHEMA),
-        (ORIGINALS, ORIGINALS_SCHEMA),
-        (PAGES, PAGES_SCHEMA),
-        (CHUNKS + fingerprint, chunks_schema(dimensions)),
-        (QUESTIONS, QUESTIONS_SCHEMA),
-        (MEASUREMENTS, MEASUREMENTS_SCHEMA),
-    ):
-        with plain_words(uri, name):
-            opened[name] = connection.create_table(name, schema=schema, exist_ok=True)
-    chunks = opened[CHUNKS + fingerprint]
-    with plain_words(uri, chunks.name):
-        ensure_indexes(chunks)
-    return Tables(
-        connection,
-        documents=opened[DOCUMENTS],
-        originals=opened[ORIGINALS],
-        pages=opened[PAGES],
-        chunks=chunks,
-        questions=opened[QUESTIONS],
-        measurements=opened[MEASUREMENTS],
-    )

@@ -9,7 +9,7 @@ import pyarrow as pa
 from lancedb.expr import col, lit
 
 from rag.store.failures import plain_words
-from rag.store.indexes import OLD_VERSION
+from rag.store.search_indexes import OLD_VERSION
 from rag.store.tables import QUESTIONS, QUESTIONS_SCHEMA, matching, storable
 from rag.types import AskedQuestion
 

@@ -9,9 +9,11 @@ import numpy as np
 import pyarrow as pa
 from lancedb.expr import col
 
-from rag.store.indexes import REFINE_FACTOR
+from rag.store.search_indexes import REFINE_FACTOR
 from rag.store.tables import CHUNK_COLUMNS, chunk_record, matching
-from rag.types import Chunk, Vector
+from rag.types import Chunk, StoredVectors, Vector
+
+_CODES = ("token_codes", "sparse_codes")
 
 Scored = list[tuple[Chunk, float]]
 
@@ -42,15 +44,15 @@ def search_lexical(table: Any, text: str, depth: int) -> Scored:
     return _best_first(found, found["_score"].to_pylist())
 
 
-def vectors(table: Any, chunk_ids: Sequence[str]) -> dict[str, tuple[Vector, bytes]]:
-    """Dense vector and token codes by chunk id."""
+def vectors(table: Any, chunk_ids: Sequence[str]) -> dict[str, StoredVectors]:
+    """What the index keeps of these chunks, by chunk id."""
     if not chunk_ids:
         return {}
-    found = matching(table, ["id", "vector", "token_codes"], col("id").isin(chunk_ids))
+    found = matching(table, ["id", "vector", *_CODES], col("id").isin(chunk_ids))
     dense = np.asarray(found["vector"].combine_chunks().flatten(), dtype=np.float32)
     rows = dense.reshape(found.num_rows, -1) if found.num_rows else dense
-    pairs = zip(rows, found["token_codes"].to_pylist(), strict=True)
-    return dict(zip(found["id"].to_pylist(), pairs, strict=True))
+    kept = map(StoredVectors, rows, *(found[codes].to_pylist() for codes in _CODES))
+    return dict(zip(found["id"].to_pylist(), kept, strict=True))
 
 
 def _best_first(found: pa.Table, scores: list[float]) -> Scored:

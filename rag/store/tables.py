@@ -7,6 +7,7 @@ the mark two writers that insert the same new id at once leave two rows of it.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -22,6 +23,7 @@ PAGES = "pages"
 CHUNKS = "chunks_"
 QUESTIONS = "questions"
 MEASUREMENTS = "measurements"
+INDEXES = "indexes"
 
 DOCUMENT_COLUMNS = (
     "id",
@@ -53,15 +55,46 @@ class Tables:
 
     def every_chunks(self) -> list[Any]:
         """The chunk tables of all indexes of the library, this one included."""
-        names: list[str] = []
-        token: str | None = None
-        while True:
-            listed = self.connection.list_tables(page_token=token)
-            names += listed.tables
-            token = listed.page_token
-            if not token:
-                break
+        names = table_names(self.connection)
         return [self.connection.open_table(name) for name in names if name.startswith(CHUNKS)]
+
+
+def table_names(connection: Any) -> list[str]:
+    """The names of all tables, which LanceDB gives page by page."""
+    names: list[str] = []
+    token: str | None = None
+    while True:
+        listed = connection.list_tables(page_token=token)
+        names += listed.tables
+        token = listed.page_token
+        if not token:
+            return names
+
+
+def vector_length(chunks: Any) -> int:
+    """Length of the dense vectors of a chunk table."""
+    return int(chunks.schema.field("vector").type.list_size)
+
+
+def made_table(connection: Any, name: str, schema: pa.Schema) -> Any:
+    """The table of that name, made where there is none.
+
+    One of an earlier version gets the columns that came later, which rewrites no row: it takes
+    milliseconds, and readers of the table go on. Raises ValueError where the columns still differ.
+    """
+    try:
+        return connection.create_table(name, schema=schema, exist_ok=True)
+    except ValueError:
+        present = connection.open_table(name).schema.names
+        missing = [column for column in _LATER_COLUMNS if column in {*schema.names} - {*present}]
+        if not missing:
+            raise
+    # Another process may have been faster where there is no setup lock.
+    with suppress(ValueError):
+        connection.open_table(name).add_columns(
+            {column: _LATER_COLUMNS[column] for column in missing}
+        )
+    return connection.create_table(name, schema=schema, exist_ok=True)
 
 
 def matching(table: Any, columns: Sequence[str], where: Any = None) -> pa.Table:
@@ -115,6 +148,9 @@ PAGES_SCHEMA = pa.schema(
     [_ID, _text("document_id"), _number("number"), _text("text"), _text("problem")]
 )
 
+# What rows of before hold in a column that they were made without, in SQL.
+_LATER_COLUMNS = {"sparse_codes": "arrow_cast('', 'LargeBinary')"}
+
 QUESTIONS_SCHEMA = pa.schema(
     [
         _ID,
@@ -125,6 +161,14 @@ QUESTIONS_SCHEMA = pa.schema(
     ]
 )
 MEASUREMENTS_SCHEMA = pa.schema([_ID, pa.field("content", pa.large_binary(), nullable=False)])
+INDEXES_SCHEMA = pa.schema(
+    [
+        _ID,
+        _text("settings"),
+        pa.field("built", pa.bool_(), nullable=False),
+        pa.field("used_at", pa.timestamp("us", tz="UTC"), nullable=False),
+    ]
+)
 
 
 def chunks_schema(dimensions: int) -> pa.Schema:
@@ -142,6 +186,7 @@ def chunks_schema(dimensions: int) -> pa.Schema:
             _text("search_text"),
             pa.field("vector", pa.list_(pa.float32(), dimensions), nullable=False),
             pa.field("token_codes", pa.large_binary(), nullable=False),
+            pa.field("sparse_codes", pa.large_binary(), nullable=False),
         ]
     )
 
@@ -197,6 +242,8 @@ def chunk_rows(
     columns["search_text"] = [storable(text) for text in search_texts]
     columns["vector"] = pa.FixedSizeListArray.from_arrays(pa.array(dense.ravel()), dense.shape[1])
     columns["token_codes"] = pa.array(vectors.token_codes, pa.large_binary())
+    sparse = vectors.sparse_codes or (b"",) * len(chunks)
+    columns["sparse_codes"] = pa.array(sparse, pa.large_binary())
     return pa.table(columns, schema=schema)
 
 

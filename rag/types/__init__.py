@@ -32,9 +32,19 @@ from rag.types.documents import (
     Page,
     Progress,
 )
+from rag.types.indexes import IndexProgress, IndexRecord
 from rag.types.notice import Notice
 from rag.types.retrieval import Candidate, LibraryState, Score, Trace
-from rag.types.vectors import ChunkVectors, Encoding, Passage, Question, Vector
+from rag.types.usage import ServiceKind, Usage, usage_line
+from rag.types.vectors import (
+    ChunkVectors,
+    Encoding,
+    Passage,
+    Question,
+    SparseWeights,
+    StoredVectors,
+    Vector,
+)
 
 __all__ = [
     "NOTHING_RELEVANT",
@@ -51,6 +61,8 @@ __all__ = [
     "DocumentRecord",
     "DocumentStatus",
     "Encoding",
+    "IndexProgress",
+    "IndexRecord",
     "IngestStage",
     "LibraryState",
     "Notice",
@@ -60,8 +72,13 @@ __all__ = [
     "Question",
     "Record",
     "Score",
+    "ServiceKind",
+    "SparseWeights",
     "Statement",
+    "StoredVectors",
     "Trace",
     "Turn",
+    "Usage",
     "Vector",
+    "usage_line",
 ]

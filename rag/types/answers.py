@@ -9,6 +9,7 @@ from typing import Literal
 
 from rag.types.notice import Notice
 from rag.types.retrieval import Candidate, Trace
+from rag.types.usage import Usage, usage_line
 
 AnswerKind = Literal["quoted", "generated", "nothing relevant"]
 
@@ -76,6 +77,7 @@ class Answer:
     `statements` are the sentences of `text` that claim something, each audited.
     `dropped` counts the numbers that the model invented and that were taken out of `text`.
     `problem` says why the text is incomplete or missing; None where all went well.
+    `seconds` and `usage` are those of the trace and of the answer.
     """
 
     text: str
@@ -87,6 +89,7 @@ class Answer:
     statements: tuple[Statement, ...] = ()
     dropped: int = 0
     problem: Notice | None = None
+    usage: tuple[Usage, ...] = ()
 
     @property
     def answered(self) -> bool:
@@ -102,6 +105,12 @@ class Answer:
     def cites(self) -> bool:
         """Whether any sentence cites a passage; one that says that nothing was found cites none."""
         return any(statement.numbers for statement in self.statements)
+
+    @property
+    def usage_line(self) -> str:
+        """Tokens, cost and, where a model wrote, seconds to its first word; may be empty."""
+        first = self.seconds.get("first token") if self.kind == "generated" else None
+        return usage_line(self.usage, first)
 
     @property
     def support_line(self) -> str:

@@ -8,6 +8,7 @@ from typing import Any
 
 from rag.types.documents import Chunk
 from rag.types.notice import Notice
+from rag.types.usage import Usage, usage_line
 
 
 @dataclass(frozen=True, slots=True)
@@ -84,11 +85,14 @@ class LibraryState:
 class Trace:
     """Everything that retrieval did for one question.
 
+    `question` is what was typed, `standalone` the follow-up question as the language model rewrote
+    it with the history; empty where it was searched as typed.
     `candidates` are in final order. `relevant` is how many of them, counted from the best, reach
     the relevance threshold. `seconds` has one entry a stage. `settings` and `models` say what ran,
     `library` what it ran over. `reading` says why the reranker read fewer passages than the
     settings allow; empty where it read them all. `calibrated` tells whether its scores are
-    probabilities that were fitted on data; else they are 0..1 and mean an order.
+    probabilities that were fitted on data; else they are 0..1 and mean an order. `usage` is what
+    was asked of services.
     """
 
     question: str
@@ -102,6 +106,18 @@ class Trace:
     notices: tuple[Notice, ...] = ()
     reading: str = ""
     calibrated: bool = True
+    standalone: str = ""
+    usage: tuple[Usage, ...] = ()
+
+    @property
+    def searched(self) -> str:
+        """The text that every stage worked with."""
+        return self.standalone or self.question
+
+    @property
+    def usage_line(self) -> str:
+        """Tokens and cost in words; empty where no service was asked."""
+        return usage_line(self.usage)
 
     @property
     def prompt(self) -> tuple[Candidate, ...]:

@@ -13,16 +13,29 @@ Vector = NDArray[np.float32]
 
 
 @dataclass(frozen=True, slots=True)
+class SparseWeights:
+    """How much the tokens of one text matter: `ids` ascending, each once, and their `weights`.
+
+    Both are [tokens that weigh something]; special tokens are not among them.
+    """
+
+    ids: NDArray[np.uint32]
+    weights: Vector
+
+
+@dataclass(frozen=True, slots=True)
 class Encoding:
     """The vectors of n texts.
 
     `dense` is [n, dimensions], every row of length 1.
     `tokens` has one array [tokens of the text, dimensions] a text, every row of length 1, without
     the vectors of the prompt and of special tokens; None where the model has no token vectors.
+    `sparse` has the weights of one text each; None where the model gives none.
     """
 
     dense: Vector
     tokens: tuple[Vector, ...] | None
+    sparse: tuple[SparseWeights, ...] | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -30,11 +43,21 @@ class ChunkVectors:
     """The vectors of a document's chunks as the store keeps them.
 
     `dense` is [chunks, dimensions]; `token_codes` has one code a chunk, empty where the model has
-    no token vectors.
+    no token vectors. `sparse_codes` likewise; () stands for empty codes only.
     """
 
     dense: Vector
     token_codes: tuple[bytes, ...]
+    sparse_codes: tuple[bytes, ...] = ()
+
+
+@dataclass(frozen=True, slots=True)
+class StoredVectors:
+    """The vectors of one chunk as the store keeps them; a code is empty where there is nothing."""
+
+    dense: Vector
+    token_codes: bytes = b""
+    sparse_codes: bytes = b""
 
 
 @dataclass(frozen=True, slots=True)
@@ -44,6 +67,7 @@ class Question:
     text: str
     dense: Vector
     tokens: Vector | None
+    sparse: SparseWeights | None = None
 
 
 @dataclass(frozen=True, slots=True)
@@ -52,6 +76,8 @@ class Passage:
 
     `dense` is the cosine with the question, `lexical` the BM25 score or 0 where no word matched.
     `tokens` are the chunk's token vectors, [tokens, dimensions], as the store kept them.
+    `sparse` is the product of its sparse weights with the question's, 0 or more; None where the
+    index has none.
     """
 
     chunk: Chunk
@@ -59,3 +85,4 @@ class Passage:
     dense: float
     lexical: float
     tokens: Vector | None = None
+    sparse: float | None = None

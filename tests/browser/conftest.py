@@ -10,7 +10,7 @@ import sys
 import time
 import urllib.request
 from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -95,12 +95,21 @@ class Visit:
         """Wait until the script has ended."""
         self.page.locator("[data-testid=stApp][data-test-script-state=notRunning]").wait_for()
 
-    def ask(self, question: str) -> playwright.Locator:
-        """Ask in the chat box; gives the answer's message."""
+    def resize(self, width: int, scheme: str) -> None:
+        """Another window and another colour scheme."""
+        self.page.set_viewport_size({"width": width, "height": 900})
+        self.page.emulate_media(color_scheme=scheme)
+
+    def send(self, question: str) -> playwright.Locator:
+        """Ask in the chat box; gives the message that the answer will be in."""
         before = self.page.get_by_test_id("stChatMessage").count()
         self.page.get_by_test_id("stChatInputTextArea").fill(question)
         self.page.get_by_test_id("stChatInputSubmitButton").click()
-        answer = self.page.get_by_test_id("stChatMessage").nth(before + 1)
+        return self.page.get_by_test_id("stChatMessage").nth(before + 1)
+
+    def ask(self, question: str) -> playwright.Locator:
+        """Ask in the chat box and wait; gives the answer's message."""
+        answer = self.send(question)
         answer.get_by_text(" · rerank ").first.wait_for()
         self.settle()
         return answer
@@ -131,7 +140,7 @@ class Visit:
         assert self.page.locator(FOREIGN).evaluate_all("nodes => nodes.map(n => n.outerHTML)") == []
 
 
-Visitor = Callable[..., Visit]
+Visitor = Callable[[str], Visit]
 
 
 @contextmanager
@@ -169,7 +178,18 @@ def _wait_until_healthy(url: str, server: subprocess.Popen[bytes], log: Path) ->
     pytest.fail(f"the server did not start: {log.read_text()}")
 
 
-@pytest.fixture(scope="session")
+@contextmanager
+def visiting(chromium: playwright.Browser, url: str) -> Iterator[Visit]:
+    """A page of a server in a context of its own, checked at the end."""
+    context = chromium.new_context(viewport={"width": 1280, "height": 900})
+    visit = Visit(context.new_page(), url)
+    yield visit
+    visit.assert_nothing_foreign()
+    context.close()
+
+
+# All of this ends with the last browser test, and leaves the machine to the other tests.
+@pytest.fixture(scope="package")
 def chromium() -> Iterator[playwright.Browser]:
     if CHROMIUM is None:
         pytest.skip("Chromium is not installed")
@@ -182,25 +202,16 @@ def chromium() -> Iterator[playwright.Browser]:
 @pytest.fixture
 def visitor(chromium: playwright.Browser) -> Iterator[Visitor]:
     """Opens pages of a server, each in a context of its own, and checks all of them at the end."""
-    visits = []
-
-    def visit(url: str, **context: object) -> Visit:
-        context.setdefault("viewport", {"width": 1280, "height": 900})
-        visits.append(Visit(chromium.new_context(**context).new_page(), url))
-        return visits[-1]
-
-    yield visit
-    for one in visits:
-        one.assert_nothing_foreign()
-        one.page.context.close()
+    with ExitStack() as visits:
+        yield lambda url: visits.enter_context(visiting(chromium, url))
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def library_home(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return tmp_path_factory.mktemp("browser") / "library"
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def empty_app(library_home: Path) -> Iterator[str]:
     """The address of the app with the bundled model; its library is empty at first."""
     with serving(library_home) as url:
@@ -216,7 +227,7 @@ class FirstVisit:
     results: str
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def first_visit(chromium: playwright.Browser, empty_app: str) -> FirstVisit:
     """The samples, added by the button of the empty library."""
     visit = Visit(chromium.new_page(), empty_app).open()
@@ -233,7 +244,7 @@ def first_visit(chromium: playwright.Browser, empty_app: str) -> FirstVisit:
     return FirstVisit(welcome, progress, results)
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def app(empty_app: str, first_visit: FirstVisit) -> str:
     """The address of the app with the samples in its library."""
     return empty_app
@@ -256,7 +267,7 @@ HOSTILE_ANSWER = (
 )
 
 
-@pytest.fixture(scope="session")
+@pytest.fixture(scope="package")
 def written_app(library_home: Path, first_visit: FirstVisit) -> Iterator[str]:
     """The address of the app over the same library, with a chat endpoint that writes answers."""
     modes = {

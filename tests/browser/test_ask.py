@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import re
+from collections.abc import Iterator
 
 import pytest
+from playwright.sync_api import Browser
 
-from tests.browser.conftest import FirstVisit, Visitor
+from tests.browser.conftest import FirstVisit, Visit, visiting
 
 EVIDENCE = re.compile(
     r"dense \d\.\d\d \(#\d+\) · BM25 .* · fused #\d+ · rerank \d+% \(#\d+.*\) · support \d+%"
@@ -17,6 +19,19 @@ BRIGHTNESS = """() => {
     return parseInt(getComputedStyle(app).backgroundColor.match(/\\d+/)[0]);
 }"""
 TIMINGS = re.compile(r"\d+\.\d\d s \(encode \d.* · rerank \d.* · check \d\.\d\d\) · quoted")
+
+
+@pytest.fixture(scope="module")
+def conversation(chromium: Browser, app: str) -> Iterator[Visit]:
+    with visiting(chromium, app) as visit:
+        yield visit.open()
+
+
+@pytest.fixture
+def visit(conversation: Visit) -> Iterator[Visit]:
+    """One conversation for all questions: opening the page for each would only take time."""
+    yield conversation
+    conversation.assert_nothing_foreign()
 
 
 def test_a_new_user_gets_a_library_with_one_press(first_visit: FirstVisit) -> None:
@@ -38,9 +53,8 @@ def test_a_new_user_gets_a_library_with_one_press(first_visit: FirstVisit) -> No
     ],
 )
 def test_an_answer_shows_what_earned_its_sources(
-    visitor: Visitor, app: str, question: str, source: str, words: str
+    visit: Visit, question: str, source: str, words: str
 ) -> None:
-    visit = visitor(app).open()
     answer = visit.ask(question)
     shown = answer.inner_text()
     assert words in shown.split("[1]")[0]
@@ -55,21 +69,22 @@ def test_an_answer_shows_what_earned_its_sources(
     link = answer.get_by_role("link", name="[1]", exact=True).first
     link.scroll_into_view_if_needed()
     link.click()
+    number = visit.page.get_by_test_id("stChatMessage").count() // 2
     visit.page.wait_for_function(
-        """() => {
-            const box = document.getElementById('answer-1-source-1').getBoundingClientRect();
+        """name => {
+            const box = document.getElementById(name).getBoundingClientRect();
             return box.top >= 0 && box.bottom <= innerHeight && box.height > 0;
-        }"""
+        }""",
+        arg=f"answer-{number}-source-1",
     )
 
 
-def test_a_question_about_nothing_in_the_library_says_so(visitor: Visitor, app: str) -> None:
-    answer = visitor(app).open().ask("Who won the football world cup in 1954?")
+def test_a_question_about_nothing_in_the_library_says_so(visit: Visit) -> None:
+    answer = visit.ask("Who won the football world cup in 1954?")
     assert "Nothing in the library answers this question." in answer.inner_text()
 
 
-def test_a_file_dropped_beside_a_question_answers_it(visitor: Visitor, app: str) -> None:
-    visit = visitor(app).open()
+def test_a_file_dropped_beside_a_question_answers_it(visit: Visit) -> None:
     note = "# Lighthouse\n\nThe Pellworm lighthouse keeper feeds eleven grey geese at dawn.\n"
     visit.page.locator("[data-testid=stChatInput] input[type=file]").set_input_files(
         {"name": "keeper.md", "mimeType": "text/markdown", "buffer": note.encode()}
@@ -82,8 +97,9 @@ def test_a_file_dropped_beside_a_question_answers_it(visitor: Visitor, app: str)
 
 
 @pytest.mark.parametrize(("width", "scheme"), [(1280, "light"), (800, "dark")])
-def test_every_page_fits_its_window(visitor: Visitor, app: str, width: int, scheme: str) -> None:
-    visit = visitor(app, viewport={"width": width, "height": 900}, color_scheme=scheme)
+def test_every_page_fits_its_window(visit: Visit, width: int, scheme: str) -> None:
+    visit.resize(width, scheme)
+    visit.page.goto(visit.url)
     for name in ("Library", "Ask"):
         visit.open(name)
         assert visit.page.evaluate(FITS)

@@ -2,17 +2,30 @@
 
 from __future__ import annotations
 
-import pytest
+from collections.abc import Iterator
 
-from tests.browser.conftest import CANARY, Visitor
+import pytest
+from playwright.sync_api import Browser
+
+from tests.browser.conftest import CANARY, Visit, visiting
 
 QUESTION = "When is a reranker worth having?"
 
 
-def test_a_written_answer_cites_its_sources_and_hides_the_key(
-    visitor: Visitor, written_app: str
-) -> None:
-    visit = visitor(written_app).open()
+@pytest.fixture(scope="module")
+def conversation(chromium: Browser, written_app: str) -> Iterator[Visit]:
+    with visiting(chromium, written_app) as visit:
+        yield visit.open()
+
+
+@pytest.fixture
+def visit(conversation: Visit) -> Iterator[Visit]:
+    """One conversation for all answers: opening the page for each would only take time."""
+    yield conversation
+    conversation.assert_nothing_foreign()
+
+
+def test_a_written_answer_cites_its_sources_and_hides_the_key(visit: Visit) -> None:
     answer = visit.ask(QUESTION)
     assert answer.get_by_role("link", name="[1]", exact=True).count() >= 1
     assert "written by as-asked" in answer.inner_text()
@@ -20,31 +33,27 @@ def test_a_written_answer_cites_its_sources_and_hides_the_key(
     assert CANARY not in visit.page.content()
 
 
-def test_invented_sources_are_dropped_and_told(visitor: Visitor, written_app: str) -> None:
-    shown = visitor(written_app).open().ask(f"{QUESTION} (invents)").inner_text()
+def test_invented_sources_are_dropped_and_told(visit: Visit) -> None:
+    shown = visit.ask(f"{QUESTION} (invents)").inner_text()
     assert "Invented source numbers taken out: 3" in shown
     assert "[9]" not in shown
     assert "[8]" not in shown
 
 
-def test_a_hostile_answer_is_only_read(visitor: Visitor, written_app: str) -> None:
-    visit = visitor(written_app).open()
+def test_a_hostile_answer_is_only_read(visit: Visit) -> None:
     shown = visit.ask(f"{QUESTION} (hostile)").inner_text().replace("\u2060", "")
     for part in ("[image: x]", "<script>", "$5 to $6", ":red[x]", ":smile:", "结尾 [image: 重排]"):
         assert part in shown
-    visit.assert_nothing_foreign()
 
 
-def test_an_answer_is_shown_while_it_is_written(visitor: Visitor, written_app: str) -> None:
-    visit = visitor(written_app).open()
-    visit.page.get_by_test_id("stChatInputTextArea").fill(f"{QUESTION} (hang-midway)")
-    visit.page.get_by_test_id("stChatInputSubmitButton").click()
-    visit.page.get_by_text("The answer begins here").wait_for()
-    alert = visit.page.get_by_test_id("stAlert")
+def test_an_answer_is_shown_while_it_is_written(visit: Visit) -> None:
+    answer = visit.send(f"{QUESTION} (hang-midway)")
+    answer.get_by_text("The answer begins here").wait_for()
+    alert = answer.get_by_test_id("stAlert")
     assert alert.count() == 0
     alert.wait_for()
     visit.settle()
-    assert "The answer begins here" in visit.text
+    assert "The answer begins here" in answer.inner_text()
 
 
 @pytest.mark.parametrize(
@@ -55,13 +64,14 @@ def test_an_answer_is_shown_while_it_is_written(visitor: Visitor, written_app: s
     ],
 )
 def test_a_failing_endpoint_leaves_the_sources_and_the_next_question_works(
-    visitor: Visitor, written_app: str, mode: str, begun: bool, cause: str
+    visit: Visit, mode: str, begun: bool, cause: str
 ) -> None:
-    visit = visitor(written_app).open()
+    alerts = visit.page.get_by_test_id("stAlert")
+    before = alerts.count()
     answer = visit.ask(f"{QUESTION} ({mode})")
     assert ("The answer begins here" in answer.inner_text()) is begun
     assert cause in answer.get_by_test_id("stAlert").inner_text()
     assert "choosing-a-reranker.docx, p. 1" in answer.inner_text()
     assert CANARY not in visit.page.content()
     assert "written by" in visit.ask(QUESTION).inner_text()
-    assert visit.page.get_by_test_id("stAlert").count() == 1
+    assert alerts.count() == before + 1

@@ -10,9 +10,9 @@ from dataclasses import dataclass
 from pathlib import Path
 
 import pytest
-from playwright.sync_api import Locator
+from playwright.sync_api import Browser, Locator
 
-from tests.browser.conftest import Visit, Visitor
+from tests.browser.conftest import Visit, Visitor, visiting
 
 QUESTIONS = ("When is a reranker worth having?", "中文文本为什么要先分词？")
 # How each part says it is to be read.
@@ -55,15 +55,20 @@ class Inspection:
         return [row.locator("[role=gridcell]").all_text_contents() for row in rows[1:]]
 
 
+@pytest.fixture(scope="module")
+def browsing(chromium: Browser, app: str) -> Iterator[Visit]:
+    with visiting(chromium, app) as visit:
+        yield visit
+
+
 @pytest.fixture(scope="module", params=QUESTIONS, ids=["en", "zh"])
-def asked(request: pytest.FixtureRequest, chromium, app: str) -> Iterator[tuple[Inspection, str]]:
-    """One visit a language, for all parts: asking again and again would only take time."""
-    context = chromium.new_context(viewport={"width": 1280, "height": 900}, accept_downloads=True)
-    inspection = Inspection(Visit(context.new_page(), app).open("Inspect"))
+def asked(request: pytest.FixtureRequest, browsing: Visit) -> Iterator[tuple[Inspection, str]]:
+    """One session a language, for all parts: asking again and again would only take time."""
+    browsing.page.goto(f"{browsing.url}/inspection")
+    inspection = Inspection(browsing)
     inspection.ask(request.param)
     yield inspection, request.param
-    inspection.visit.assert_nothing_foreign()
-    context.close()
+    browsing.assert_nothing_foreign()
 
 
 def test_side_by_side_shows_every_stage(asked: tuple[Inspection, str]) -> None:
@@ -158,6 +163,15 @@ def test_a_trace_is_saved_and_read_back(asked: tuple[Inspection, str], tmp_path:
     assert question in html.read_text(encoding="utf-8")
 
 
+@pytest.mark.parametrize(("width", "scheme"), [(700, "light"), (1280, "dark")])
+def test_the_page_fits_its_window(asked: tuple[Inspection, str], width: int, scheme: str) -> None:
+    inspection, _ = asked
+    inspection.visit.resize(width, scheme)
+    for name in ("What if", "Side by side"):
+        inspection.part(name)
+        assert inspection.visit.page.evaluate(FITS)
+
+
 def test_why_leads_to_the_passage_and_history_brings_it_back(visitor: Visitor, app: str) -> None:
     visit = visitor(app).open()
     answer = visit.ask(QUESTIONS[1])
@@ -180,15 +194,3 @@ def test_why_leads_to_the_passage_and_history_brings_it_back(visitor: Visitor, a
 def test_another_browser_has_another_history(visitor: Visitor, app: str) -> None:
     visit = visitor(app).open("Inspect")
     assert visit.page.get_by_placeholder("History: 0 questions").count() == 1
-
-
-@pytest.mark.parametrize(("width", "scheme"), [(1280, "dark"), (700, "light")])
-def test_the_page_fits_its_window(visitor: Visitor, app: str, width: int, scheme: str) -> None:
-    context = {"viewport": {"width": width, "height": 900}, "color_scheme": scheme}
-    visit = visitor(app, **context)
-    visit.page.goto(f"{app}/inspection")
-    inspection = Inspection(visit)
-    inspection.ask(QUESTIONS[0])
-    for name in ("Side by side", "What if"):
-        inspection.part(name)
-        assert inspection.visit.page.evaluate(FITS)

@@ -1,0 +1,195 @@
+"""An evaluation from golden set to result: index, ask, compare."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Sequence
+from contextlib import ExitStack
+from dataclasses import dataclass, field
+from datetime import UTC, datetime
+from pathlib import Path
+from typing import Literal
+
+from rag.errors import RAGError
+from rag.evaluation.asking import Asked, Contender, ready
+from rag.evaluation.comparing import compared, row
+from rag.evaluation.golden_sets import GoldenQuestion, GoldenSet
+from rag.evaluation.indexing import cache_folder, index, units_of
+from rag.evaluation.kept_runs import KeptRun
+from rag.evaluation.pipelines import PipelineSpec
+from rag.evaluation.results import Evaluation, Row
+from rag.opening import open_pipeline
+from rag.pipeline import Pipeline
+from rag.settings import IndexSettings, Settings
+from rag.types import Notice
+
+# An endpoint that is down fails every question; after so many in a row nobody waits on.
+FAILURES_IN_A_ROW = 3
+
+
+@dataclass(frozen=True, slots=True)
+class EvaluationProgress:
+    """How far an evaluation is: `done` of `total` passages or files, or questions."""
+
+    stage: Literal["indexing", "asking"]
+    done: int
+    total: int
+
+    def __str__(self) -> str:
+        return f"{self.stage}: {self.done} of {self.total}"
+
+
+Report = Callable[[EvaluationProgress], None]
+Cancelled = Callable[[], bool]
+
+
+def evaluate(
+    golden: GoldenSet,
+    pipelines: Sequence[PipelineSpec],
+    settings: Settings,
+    limit: int | None = None,
+    seed: int = 0,
+    report: Report = lambda progress: None,
+    cancelled: Cancelled = lambda: False,
+    fresh: bool = False,
+    opened: Callable[[Settings, IndexSettings], Pipeline] = open_pipeline,
+) -> Evaluation:
+    """Every pipeline on at most `limit` questions of each language.
+
+    Library and rankings are kept in the cache, so that what was done is not done again; `fresh`
+    makes new rankings. A cancelled evaluation is about the questions asked until then.
+    Raises what `open_pipeline` raises, and BackendError and LibraryError while it works. A pipeline
+    whose reranker cannot be made, or fails again and again, gives a row that says so.
+    """
+    folder = cache_folder(golden, settings)
+    plain = settings.query.model_copy(
+        update={"reranker": "none", "reranker_model": "", "answerer": "quotes"}
+    )
+    base = opened(
+        settings.model_copy(update={"home": folder / "library", "query": plain}), settings.index
+    )
+    notices = _indexed(golden, base, report, cancelled)
+    race = _race(pipelines, base, settings, folder / "runs", fresh)
+    questions = golden.sample(limit, seed)
+    asked: tuple[GoldenQuestion, ...] = ()
+    if not cancelled():
+        asked = _ask(golden, questions, base, race, report, cancelled)
+    rows, comparisons = compared([race.row(spec, asked) for spec in pipelines], asked, seed)
+    return Evaluation(
+        golden=golden.name,
+        made_at=datetime.now(UTC),
+        seed=seed,
+        questions=asked,
+        rows=tuple(rows),
+        comparisons=tuple(comparisons),
+        models={
+            "embedder": base.embedder.name,
+            **{
+                one.spec.name: one.pipeline.reranker.name
+                for one in race.contenders
+                if one.pipeline.reranker is not None
+            },
+        },
+        notices=tuple(notices),
+        cancelled=len(asked) < len(questions),
+    )
+
+
+@dataclass(slots=True)
+class _Race:
+    """The pipelines that run, what they ranked so far, and why the others do not run."""
+
+    contenders: list[Contender] = field(default_factory=list)
+    runs: dict[str, KeptRun] = field(default_factory=dict)
+    problems: dict[str, Notice] = field(default_factory=dict)
+    failed_in_a_row: dict[str, int] = field(default_factory=dict)
+
+    def unranked(self, question: GoldenQuestion) -> list[Contender]:
+        """Those that still have to rank a question."""
+        return [
+            one
+            for one in self.contenders
+            if one.spec.name not in self.problems
+            and question.id not in self.runs[one.spec.name].rankings
+        ]
+
+    def rank(self, contender: Contender, question: Asked) -> None:
+        """Let one pipeline rank; one that fails again and again is out."""
+        name = contender.spec.name
+        ranking = question.ranked(contender)
+        self.runs[name].keep(ranking)
+        failed = self.failed_in_a_row.get(name, 0) + 1 if ranking.problem else 0
+        self.failed_in_a_row[name] = failed
+        if failed == FAILURES_IN_A_ROW:
+            self.problems[name] = Notice(
+                f"The reranker failed {failed} questions in a row.", ranking.problem
+            )
+
+    def row(self, spec: PipelineSpec, questions: Sequence[GoldenQuestion]) -> Row:
+        """The row of one pipeline."""
+        if spec.name in self.problems:
+            return Row(spec, problem=self.problems[spec.name])
+        rankings = self.runs[spec.name].rankings
+        return row(spec, [rankings[question.id] for question in questions], questions)
+
+
+def _race(
+    pipelines: Sequence[PipelineSpec],
+    base: Pipeline,
+    settings: Settings,
+    folder: Path,
+    fresh: bool,
+) -> _Race:
+    race = _Race()
+    contents = base.store.state().contents
+    for spec, found in zip(pipelines, ready(pipelines, base, settings.query), strict=True):
+        if isinstance(found, RAGError):
+            race.problems[spec.name] = found.notice
+            continue
+        race.contenders.append(found)
+        race.runs[spec.name] = KeptRun(folder, found, contents)
+        if fresh:
+            race.runs[spec.name].forget()
+    return race
+
+
+def _indexed(
+    golden: GoldenSet, base: Pipeline, report: Report, cancelled: Cancelled
+) -> list[Notice]:
+    """Make the library complete, unless cancelled; what could not be read."""
+    problems = []
+    for done, total, problem in index(golden, base, cancelled):
+        report(EvaluationProgress("indexing", done, total))
+        if problem is not None:
+            problems.append(problem)
+    return problems
+
+
+def _ask(
+    golden: GoldenSet,
+    questions: Sequence[GoldenQuestion],
+    base: Pipeline,
+    race: _Race,
+    report: Report,
+    cancelled: Cancelled,
+) -> tuple[GoldenQuestion, ...]:
+    """Rank what is not ranked yet; the questions that every pipeline has ranked."""
+    units = units_of(golden)
+    warm = False
+    with ExitStack() as stack:
+        for run in race.runs.values():
+            stack.enter_context(run)
+        for done, question in enumerate(questions):
+            if cancelled():
+                return tuple(questions[:done])
+            report(EvaluationProgress("asking", done, len(questions)))
+            left = race.unranked(question)
+            if left and not warm:
+                # The first question also loads what is loaded late, and its seconds mislead.
+                Asked(question, base, units)
+                warm = True
+            if left:
+                asked = Asked(question, base, units)
+                for contender in left:
+                    race.rank(contender, asked)
+    report(EvaluationProgress("asking", len(questions), len(questions)))
+    return tuple(questions)

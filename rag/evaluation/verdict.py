@@ -1,0 +1,72 @@
+"""Whether reranking pays on these documents, in one sentence."""
+
+from __future__ import annotations
+
+from rag.evaluation.results import ALL, Comparison, Evaluation, Row
+
+MEASURE = "hit@1"
+# A wider interval around "no difference" is a lack of questions, not a finding.
+_TELLING = 0.03
+
+
+def verdict(evaluation: Evaluation) -> str:
+    """What reranking does here; empty where no pipeline ran both with it and without.
+
+    The first pipeline with a reranker is held against its own recall alone, by hit@1. Where the
+    interval of the difference includes 0 there is no gain to speak of: either none is there, or
+    the questions are too few to show one.
+    """
+    for after in evaluation.rows:
+        before = evaluation.row(after.spec.recall)
+        if after.spec.reranker == "none" or before is None:
+            continue
+        found = evaluation.comparison(before.spec.name, after.spec.name, MEASURE)
+        if found is None:
+            found = _turned(evaluation.comparison(after.spec.name, before.spec.name, MEASURE))
+        if found is not None:
+            return _sentence(found, before, after)
+    return ""
+
+
+def _sentence(found: Comparison, before: Row, after: Row) -> str:
+    was, now = before.figures[ALL][MEASURE].mean, after.figures[ALL][MEASURE].mean
+    change = f"from {_percent(was)} to {_percent(now)}"
+    cost = _duration(after.seconds["total"].p50 - before.seconds["total"].p50)
+    gain = found.difference
+    if gain.low > 0:
+        return f"Reranking lifts hit@1 {change} here for {cost} a question: keep it on."
+    if gain.high < 0:
+        return f"Reranking hurts here: hit@1 goes {change}, and it costs {cost} a question."
+    span = f"95 % interval of the difference {_points(gain.low)} to {_points(gain.high)} points"
+    count = len(after.rankings)
+    if gain.high > _TELLING:
+        questions = "1 question does" if count == 1 else f"{count} questions do"
+        return (
+            f"{questions} not tell whether reranking helps here: hit@1 goes {change} ({span}). "
+            "Add more questions."
+        )
+    return (
+        f"Reranking does not help on these documents: hit@1 goes {change} ({span}), and it costs "
+        f"{cost} a question."
+    )
+
+
+def _turned(found: Comparison | None) -> Comparison | None:
+    """The comparison seen from its other side."""
+    if found is None:
+        return None
+    gain = found.difference
+    turned = type(gain)(-gain.mean, -gain.high, -gain.low)
+    return Comparison(found.second, found.first, found.measure, found.group, turned, found.p_value)
+
+
+def _percent(share: float) -> str:
+    return f"{share * 100:.0f} %"
+
+
+def _points(share: float) -> str:
+    return f"{share * 100:+.1f}"
+
+
+def _duration(seconds: float) -> str:
+    return f"{seconds:.1f} s" if seconds >= 1 else f"{max(seconds, 0.0) * 1000:.0f} ms"

@@ -1,0 +1,125 @@
+"""Opens a library: which of its indexes answers, and the models that belong to it.
+
+The settings name an index. It answers once it was built; until then the one that was used last
+does, so that another model or another way of cutting never leaves a library without answers.
+"""
+
+from __future__ import annotations
+
+from pydantic import ValidationError
+
+from rag.errors import SettingsError
+from rag.models.answerers import make_answerer
+from rag.models.bundled import DIMENSIONS as BUNDLED_DIMENSIONS
+from rag.models.embedders import make_embedder
+from rag.models.rerankers import make_reranker
+from rag.models.token_centre import token_centre
+from rag.pipeline import Pipeline
+from rag.sentences import sentences
+from rag.settings import IndexSettings, Settings, built_in_indexes
+from rag.store import Indexes, Store
+from rag.token_codes import TokenCodec
+from rag.types import IndexRecord, Notice
+
+
+def index_in_use(settings: Settings) -> IndexSettings:
+    """The index that answers: the one the settings name, or else the one that was used last.
+
+    The first where it was built, and where no other index holds anything. Raises LibraryError.
+    """
+    wanted = settings.index
+    listed = Indexes.at(settings.home).listed()
+    if any(one.fingerprint == wanted.fingerprint and one.built for one in listed):
+        return wanted
+    usable = [one for one in listed if one.built and one.chunks]
+    known = [found for one in usable if (found := index_settings(one)) is not None]
+    return known[0] if known else wanted
+
+
+def index_settings(record: IndexRecord) -> IndexSettings | None:
+    """The settings an index was made with; None where this version does not know them."""
+    if record.settings is None:
+        # From before indexes were written down.
+        return next(
+            (one for one in built_in_indexes() if one.fingerprint == record.fingerprint), None
+        )
+    try:
+        found = IndexSettings.model_validate(record.settings)
+    except ValidationError:
+        return None
+    return found if found.fingerprint == record.fingerprint else None
+
+
+def described(index: IndexSettings) -> str:
+    """An index in words: its model and how it cuts."""
+    model = f" {index.model}" if index.model else ""
+    dimensions = f", {index.dimensions} dimensions" if index.dimensions else ""
+    return f"{index.embedder}{model}{dimensions}, chunks of {index.chunk_tokens} tokens"
+
+
+def index_notice(settings: Settings, store: Store) -> Notice | None:
+    """What is to be known of the index that answers: it is another one, or it lacks documents."""
+    build = "Build it on the Settings page, or with: rag index build"
+    missing = len(store.missing())
+    if store.fingerprint != settings.index.fingerprint and store.state().chunks:
+        return Notice(
+            f"The settings name an index that is not built yet ({described(settings.index)}). "
+            "Until then the one that was used last answers.",
+            build,
+        )
+    if missing:
+        lacking = "1 document is" if missing == 1 else f"{missing} documents are"
+        return Notice(f"{lacking} not in the index that answers.", build)
+    return None
+
+
+def open_library(settings: Settings, index: IndexSettings | None = None) -> Store:
+    """The library with the index that answers, or with `index`; made where there is none.
+
+    Loads no model where the length of its vectors is known without it. Raises LibraryError, and
+    what `make_embedder` raises.
+    """
+    index = index or index_in_use(settings)
+    dimensions = _known_dimensions(settings, index)
+    if not dimensions:
+        dimensions = make_embedder(index, settings.cache, settings.embeddings).dimensions
+    return _opened(settings, index, dimensions)
+
+
+def open_pipeline(settings: Settings, index: IndexSettings | None = None) -> Pipeline:
+    """A pipeline with its models loaded, over the index that answers, or over `index`.
+
+    Raises LibraryError, SettingsError, MissingDependency and BackendError.
+    """
+    index = index or index_in_use(settings)
+    settings = settings.model_copy(update={"index": index})
+    embedder = make_embedder(index, settings.cache, settings.embeddings)
+    known = _known_dimensions(settings, index)
+    if known not in {0, embedder.dimensions}:
+        raise SettingsError(
+            f"{embedder.name} gives vectors of {embedder.dimensions} numbers, and its index holds "
+            f"vectors of {known}: it is not the model that the index was made with.",
+            f"Name that model, or begin anew: rag index remove {index.fingerprint}, "
+            "then rag index build.",
+        )
+    return Pipeline(
+        settings=settings,
+        store=_opened(settings, index, embedder.dimensions),
+        embedder=embedder,
+        codec=TokenCodec(embedder.dimensions, token_centre(index.embedder)),
+        reranker=make_reranker(settings),
+        answerer=make_answerer(settings.query.answerer, settings.endpoint, embedder, sentences),
+    )
+
+
+def _known_dimensions(settings: Settings, index: IndexSettings) -> int:
+    """Length of the index's vectors; 0 where only its model knows it."""
+    listed = Indexes.at(settings.home).listed()
+    here = [one.dimensions for one in listed if one.fingerprint == index.fingerprint]
+    return here[0] if here else BUNDLED_DIMENSIONS if index.embedder == "bundled" else 0
+
+
+def _opened(settings: Settings, index: IndexSettings, dimensions: int) -> Store:
+    store = Store.open(settings.home, index.fingerprint, dimensions)
+    store.indexes.describe(index.fingerprint, index.model_dump(), built=not store.missing())
+    return store

@@ -1,0 +1,63 @@
+"""Sparse weights: how much each token of a text matters, as one model learnt it. Pure arithmetic.
+
+Two texts match by the sum, over the tokens they share, of the products of their weights (Chen et
+al. 2024, M3-Embedding, https://arxiv.org/abs/2402.03216, section 3.2, "Lexical retrieval").
+"""
+
+from __future__ import annotations
+
+from collections.abc import Collection, Sequence
+
+import numpy as np
+from numpy.typing import NDArray
+
+from rag.types import SparseWeights, Vector
+
+BYTES_PER_TOKEN = 6
+
+# The first byte of every code, so that a text without weights has a code that is not empty.
+_LAYOUT = b"\x01"
+
+
+def sparse_weights(
+    tokens: Sequence[int], weights: Vector, without: Collection[int]
+) -> SparseWeights:
+    """The weights of a text's tokens, each token once with the largest of its weights.
+
+    `weights` is [tokens]. Tokens whose weight is not above 0 are left out, and those in `without`.
+    """
+    ids = np.asarray(tokens, dtype=np.uint32)
+    # Not `weights > 0`, which would drop weights that are no numbers and hide a broken model.
+    kept = ~(weights <= 0) & ~np.isin(ids, np.array(list(without), dtype=np.uint32))
+    unique, places = np.unique(ids[kept], return_inverse=True)
+    largest: Vector = np.zeros(len(unique), dtype=np.float32)
+    np.maximum.at(largest, places, weights[kept])
+    return SparseWeights(unique, largest)
+
+
+def encode(weights: SparseWeights) -> bytes:
+    """Code of a text's weights: one byte, then all ids as uint32 and all weights as float16."""
+    return _LAYOUT + weights.ids.astype("<u4").tobytes() + weights.weights.astype("<f2").tobytes()
+
+
+def decode(code: bytes) -> SparseWeights:
+    """The weights behind a code, with the eleven bits of precision that float16 has."""
+    count = (len(code) - len(_LAYOUT)) // BYTES_PER_TOKEN
+    ids = np.frombuffer(code, "<u4", count, len(_LAYOUT))
+    weights = np.frombuffer(code, "<f2", count, len(_LAYOUT) + ids.nbytes)
+    return SparseWeights(ids.astype(np.uint32), weights.astype(np.float32))
+
+
+def dot_products(question: SparseWeights, passages: Sequence[SparseWeights]) -> Vector:
+    """Of each passage how well its weighted tokens match the question's, [passages]; 0 or more."""
+    scores: Vector = np.zeros(len(passages), dtype=np.float32)
+    if not len(question.ids) or not passages:
+        return scores
+    ids = np.concatenate([passage.ids for passage in passages])
+    places = np.minimum(np.searchsorted(question.ids, ids), len(question.ids) - 1)
+    shared: NDArray[np.bool_] = question.ids[places] == ids
+    owners = np.repeat(np.arange(len(passages)), [len(passage.ids) for passage in passages])
+    weights = np.concatenate([passage.weights for passage in passages])
+    products = question.weights[places[shared]] * weights[shared]
+    scores[:] = np.bincount(owners[shared], products, len(passages))
+    return scores

@@ -1,0 +1,54 @@
+"""Opens the tables of a library, and makes those that are missing."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from rag.store.failures import plain_words
+from rag.store.search_indexes import ensure_indexes
+from rag.store.tables import (
+    CHUNKS,
+    DOCUMENTS,
+    DOCUMENTS_SCHEMA,
+    MEASUREMENTS,
+    MEASUREMENTS_SCHEMA,
+    ORIGINALS,
+    ORIGINALS_SCHEMA,
+    PAGES,
+    PAGES_SCHEMA,
+    QUESTIONS,
+    QUESTIONS_SCHEMA,
+    Tables,
+    chunks_schema,
+    made_table,
+)
+
+
+def open_tables(uri: str, connection: Any, fingerprint: str, dimensions: int) -> Tables:
+    """All tables, with the chunk table of the index `fingerprint`. The caller holds the setup lock.
+
+    `dimensions` is the length of a dense vector in a chunk table that is made.
+    """
+    opened = {}
+    for name, schema in (
+        (DOCUMENTS, DOCUMENTS_SCHEMA),
+        (ORIGINALS, ORIGINALS_SCHEMA),
+        (PAGES, PAGES_SCHEMA),
+        (CHUNKS + fingerprint, chunks_schema(dimensions)),
+        (QUESTIONS, QUESTIONS_SCHEMA),
+        (MEASUREMENTS, MEASUREMENTS_SCHEMA),
+    ):
+        with plain_words(uri, name):
+            opened[name] = made_table(connection, name, schema)
+    chunks = opened[CHUNKS + fingerprint]
+    with plain_words(uri, chunks.name):
+        ensure_indexes(chunks)
+    return Tables(
+        connection,
+        documents=opened[DOCUMENTS],
+        originals=opened[ORIGINALS],
+        pages=opened[PAGES],
+        chunks=chunks,
+        questions=opened[QUESTIONS],
+        measurements=opened[MEASUREMENTS],
+    )
