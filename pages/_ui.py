@@ -57,6 +57,7 @@ def frame() -> StreamlitPage:
             st.Page("pages/ask.py", title="Ask", icon=":material/forum:", default=True),
             st.Page("pages/library.py", title="Library", icon=":material/folder_open:"),
             st.Page("pages/inspection.py", title="Inspect", icon=":material/frame_inspect:"),
+            st.Page("pages/settings.py", title="Settings", icon=":material/tune:"),
         ]
     )
 
@@ -320,6 +321,6 @@ def _show_result(result: AddResult) -> None:
     st.markdown(f"{_RESULT_ICONS[result.outcome]} {plain(str(result))}")
 
 
-def counted(number: int, noun: str) -> str:
+def counted(number: int, noun: str, nouns: str = "") -> str:
     """`1 page`, `2 pages`."""
-    return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"
+    return f"{number:,} {noun}" if number == 1 else f"{number:,} {nouns or noun + 's'}"

@@ -1,4 +1,4 @@
-"""Adding files in the background, so that a page can leave and come back."""
+"""Long work in the background, so that a page can leave and come back."""
 
 from __future__ import annotations
 
@@ -9,36 +9,37 @@ from threading import Thread
 
 from rag.errors import RAGError
 from rag.ingest import Event, File
-from rag.types import AddResult, Notice, Progress
+from rag.types import AddResult, IndexProgress, Notice, Progress
 
 # `Pipeline.add`: the files, and what to ask before each whether to go on.
 Add = Callable[[Sequence[File], Callable[[], bool]], Iterator[Event]]
+# `Pipeline.build_index`: what to ask before each document whether to go on.
+Build = Callable[[Callable[[], bool]], Iterator[IndexProgress]]
 
 log = logging.getLogger(__name__)
 
 
-class AddJob:
-    """One run of `Pipeline.add` in a thread of its own.
+class Job:
+    """Some work in a thread of its own, begun at once.
 
-    `progress` is the latest of the file in hand, `results` grows by one a finished file.
+    `problem` is why it ended early.
     """
 
-    def __init__(self, add: Add, files: Sequence[File]) -> None:
-        self.total = len(files)
-        self.progress: Progress | None = None
-        self.results: list[AddResult] = []
+    unfinished = Notice("The work stopped unexpectedly.", "Start it again.")
+
+    def __init__(self, work: Callable[[], None]) -> None:
         self.problem: Notice | None = None
         self._cancelled = Flag()
-        self._thread = Thread(target=self._run, args=(add, files), daemon=True)
+        self._thread = Thread(target=self._run, args=(work,), daemon=True)
         self._thread.start()
 
     @property
     def running(self) -> bool:
-        """Whether files are still being added."""
+        """Whether the work goes on."""
         return self._thread.is_alive()
 
     def cancel(self) -> None:
-        """Finish the file in hand and skip the rest."""
+        """Finish what is in hand and skip the rest."""
         self._cancelled.set()
 
     @property
@@ -47,22 +48,60 @@ class AddJob:
         return self._cancelled.is_set()
 
     def wait(self, seconds: float | None = None) -> None:
-        """Wait until all files are done."""
+        """Wait until all is done."""
         self._thread.join(seconds)
 
-    def _run(self, add: Add, files: Sequence[File]) -> None:
+    def _run(self, work: Callable[[], None]) -> None:
         try:
-            for event in add(files, self._cancelled.is_set):
-                if isinstance(event, AddResult):
-                    self.results.append(event)
-                    self.progress = None
-                else:
-                    self.progress = event
+            work()
         except RAGError as error:
             self.problem = error.notice
         except Exception as error:
-            log.exception("adding files failed")
-            self.problem = Notice(
-                f"Adding stopped unexpectedly ({type(error).__name__}).",
-                "Add the remaining files again; finished ones stay.",
-            )
+            log.exception("background work failed")
+            name = type(error).__name__
+            message = f"{self.unfinished.message.removesuffix('.')} ({name})."
+            self.problem = Notice(message, self.unfinished.hint)
+
+
+class AddJob(Job):
+    """One run of `Pipeline.add`.
+
+    `progress` is the latest of the file in hand, `results` grows by one a finished file.
+    """
+
+    unfinished = Notice(
+        "Adding stopped unexpectedly.", "Add the remaining files again; finished ones stay."
+    )
+
+    def __init__(self, add: Add, files: Sequence[File]) -> None:
+        self.total = len(files)
+        self.progress: Progress | None = None
+        self.results: list[AddResult] = []
+        super().__init__(lambda: self._add(add, files))
+
+    def _add(self, add: Add, files: Sequence[File]) -> None:
+        for event in add(files, self._cancelled.is_set):
+            if isinstance(event, AddResult):
+                self.results.append(event)
+                self.progress = None
+            else:
+                self.progress = event
+
+
+class IndexJob(Job):
+    """One run of `Pipeline.build_index`, and then `built`, which lets the index answer."""
+
+    unfinished = Notice(
+        "Building the index stopped unexpectedly.",
+        "Build it again; it goes on with the documents that are left.",
+    )
+
+    def __init__(self, build: Callable[[], Build], built: Callable[[], None]) -> None:
+        self.progress: IndexProgress | None = None
+        super().__init__(lambda: self._build(build, built))
+
+    def _build(self, build: Callable[[], Build], built: Callable[[], None]) -> None:
+        for progress in build()(self._cancelled.is_set):
+            self.progress = progress
+        if not self.cancelled:
+            built()

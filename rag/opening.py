@@ -17,6 +17,7 @@ from rag.models.token_centre import token_centre
 from rag.pipeline import Pipeline
 from rag.sentences import sentences
 from rag.settings import IndexSettings, Settings, built_in_indexes
+from rag.settings_file import save_settings
 from rag.store import Indexes, Store
 from rag.token_codes import TokenCodec
 from rag.types import IndexRecord, Notice
@@ -81,6 +82,8 @@ def open_library(settings: Settings, index: IndexSettings | None = None) -> Stor
     """
     index = index or index_in_use(settings)
     dimensions = _known_dimensions(settings, index)
+    if not dimensions and index.embedder == "bundled":
+        dimensions = BUNDLED_DIMENSIONS
     if not dimensions:
         dimensions = make_embedder(index, settings.cache, settings.embeddings).dimensions
     return _opened(settings, index, dimensions)
@@ -102,9 +105,12 @@ def open_pipeline(settings: Settings, index: IndexSettings | None = None) -> Pip
             f"Name that model, or begin anew: rag index remove {index.fingerprint}, "
             "then rag index build.",
         )
+    store = _opened(settings, index, embedder.dimensions)
+    if store.state().chunks and index == index_in_use(settings):
+        store.indexes.use(index.fingerprint)
     return Pipeline(
         settings=settings,
-        store=_opened(settings, index, embedder.dimensions),
+        store=store,
         embedder=embedder,
         codec=TokenCodec(embedder.dimensions, token_centre(index.embedder)),
         reranker=make_reranker(settings),
@@ -112,14 +118,24 @@ def open_pipeline(settings: Settings, index: IndexSettings | None = None) -> Pip
     )
 
 
+def switch_index(settings: Settings, index: IndexSettings) -> None:
+    """Let another index answer from now on, also after the next start: one atomic write.
+
+    Raises SettingsError where the file cannot be written or the environment says otherwise.
+    """
+    if index != settings.index:
+        save_settings(settings, settings.model_copy(update={"index": index}))
+    Indexes.at(settings.home).use(index.fingerprint)
+
+
 def _known_dimensions(settings: Settings, index: IndexSettings) -> int:
-    """Length of the index's vectors; 0 where only its model knows it."""
+    """Length of the vectors in an index; 0 where it is not there yet."""
     listed = Indexes.at(settings.home).listed()
-    here = [one.dimensions for one in listed if one.fingerprint == index.fingerprint]
-    return here[0] if here else BUNDLED_DIMENSIONS if index.embedder == "bundled" else 0
+    return next((one.dimensions for one in listed if one.fingerprint == index.fingerprint), 0)
 
 
 def _opened(settings: Settings, index: IndexSettings, dimensions: int) -> Store:
     store = Store.open(settings.home, index.fingerprint, dimensions)
-    store.indexes.describe(index.fingerprint, index.model_dump(), built=not store.missing())
+    built = not store.missing()
+    store.indexes.describe(index.fingerprint, index.model_dump(), built=built)
     return store

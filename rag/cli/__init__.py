@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 import click
 
 from rag import __version__
+from rag.cli.index import index
 from rag.cli.opening import library_of, pipeline_of, settings_of
 from rag.cli.printing import (
     SHOWN_CANDIDATES,
@@ -135,7 +136,7 @@ def search(ctx: click.Context, question: str, as_json: bool) -> None:
         click.echo(json_text(record_view(recorded(trace))))
     else:
         print_candidates(trace.candidates[:SHOWN_CANDIDATES])
-        print_footer(trace, trace.seconds)
+        print_footer(trace)
 
 
 @main.command()
@@ -154,7 +155,7 @@ def trace(file: BinaryIO) -> None:
     )
     if record.answer is None:
         print_candidates(record.trace.candidates[:SHOWN_CANDIDATES])
-        print_footer(record.trace, record.trace.seconds)
+        print_footer(record.trace)
         return
     if record.answer.kind != "nothing relevant":
         click.echo("\n".join(map(printable, record.answer.text.splitlines())) + "\n")
@@ -201,6 +202,9 @@ def serve(ctx: click.Context, port: int, address: str) -> None:
     from rag.serving import serve as run
 
     run(settings_of(ctx), port, address)
+
+
+main.add_command(index)
 
 
 def _files(paths: Sequence[Path], suffixes: Sequence[str]) -> Iterator[Path]:

@@ -29,9 +29,14 @@ def library_of(ctx: click.Context) -> Store:
 
 
 def pipeline_of(ctx: click.Context) -> Pipeline:
-    """The pipeline, its models loaded."""
+    """The pipeline, its models loaded; what is to be known of its index goes to stderr."""
+    settings = settings_of(ctx)
     with status_line() as show:
         show("Loading the models …")
-        from rag.opening import open_pipeline
+        from rag.opening import index_notice, open_pipeline
 
-        return open_pipeline(settings_of(ctx))
+        pipeline = open_pipeline(settings)
+    notice = index_notice(settings, pipeline.store)
+    if notice is not None:
+        click.secho(str(notice), err=True, fg="yellow")
+    return pipeline

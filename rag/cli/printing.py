@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 import sys
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from typing import TYPE_CHECKING
 
@@ -44,7 +44,7 @@ def print_answer(answer: Answer) -> None:
     if answer.problem is not None:
         click.secho(answer.problem.message, err=True, fg="red")
         click.echo(answer.problem.hint, err=True)
-    print_footer(answer.trace, answer.seconds)
+    print_footer(answer.trace, answer)
 
 
 def _print_statements(answer: Answer) -> None:
@@ -67,14 +67,18 @@ def print_candidates(candidates: Sequence[Candidate]) -> None:
         click.secho(f"    {candidate.evidence}", dim=True)
 
 
-def print_footer(trace: Trace, seconds: Mapping[str, float]) -> None:
-    """Notices, how deep the reranker read, who answered and how long it took."""
+def print_footer(trace: Trace, answer: Answer | None = None) -> None:
+    """Notices, what was searched for, how deep the reranker read, who answered, time and cost."""
+    told = answer or trace
     for notice in trace.notices:
         click.secho(str(notice), err=True, fg="yellow")
+    if trace.standalone:
+        click.secho(f"Searched for: {printable(trace.standalone)}", dim=True)
     if trace.reading:
         click.secho(f"The reranker read {printable(trace.reading)}.", dim=True)
-    stages = " · ".join(f"{stage} {value:.2f} s" for stage, value in seconds.items())
-    click.secho(f"{trace.models['answerer']} · {stages}", dim=True)
+    stages = [f"{stage} {value:.2f} s" for stage, value in told.seconds.items()]
+    usage = [told.usage_line] if told.usage_line else []
+    click.secho(printable(" · ".join([trace.models["answerer"], *stages, *usage])), dim=True)
 
 
 @contextmanager

@@ -59,6 +59,12 @@ class Indexes:
             ]
         return sorted(found, key=lambda one: one.used_at or _NEVER, reverse=True)
 
+    def documents(self, fingerprint: str) -> set[str]:
+        """The ids of the documents that an index holds."""
+        with plain_words(self._uri, CHUNKS + fingerprint):
+            table = self._connection.open_table(CHUNKS + fingerprint)
+            return set(matching(table, ["document_id"])["document_id"].to_pylist())
+
     def describe(self, fingerprint: str, settings: Mapping[str, Any], *, built: bool) -> None:
         """Write down an index that is not yet; of a known one nothing is changed."""
         with plain_words(self._uri, INDEXES):
@@ -72,12 +78,12 @@ class Indexes:
             self._write(fingerprint, row["settings"], True, row["used_at"])
 
     def use(self, fingerprint: str) -> None:
-        """Write down that questions are asked of this index now."""
+        """Write down that questions are asked of this index now, if it is there."""
         with plain_words(self._uri, INDEXES):
             rows = self._rows()
-            latest = max(rows.values(), key=lambda row: row["used_at"])
-            if latest["id"] != fingerprint or latest["used_at"] == _NEVER:
-                row = rows[fingerprint]
+            row = rows.get(fingerprint)
+            latest = max((one["used_at"] for one in rows.values()), default=_NEVER)
+            if row and (row["used_at"] < latest or latest == _NEVER):
                 self._write(fingerprint, row["settings"], row["built"], datetime.now(UTC))
 
     def remove(self, fingerprint: str) -> None:

@@ -7,7 +7,6 @@ the mark two writers that insert the same new id at once leave two rows of it.
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from contextlib import suppress
 from dataclasses import dataclass
 from typing import Any
 
@@ -82,18 +81,21 @@ def made_table(connection: Any, name: str, schema: pa.Schema) -> Any:
     One of an earlier version gets the columns that came later, which rewrites no row: it takes
     milliseconds, and readers of the table go on. Raises ValueError where the columns still differ.
     """
-    try:
-        return connection.create_table(name, schema=schema, exist_ok=True)
-    except ValueError:
-        present = connection.open_table(name).schema.names
-        missing = [column for column in _LATER_COLUMNS if column in {*schema.names} - {*present}]
-        if not missing:
-            raise
-    # Another process may have been faster where there is no setup lock.
-    with suppress(ValueError):
-        connection.open_table(name).add_columns(
-            {column: _LATER_COLUMNS[column] for column in missing}
-        )
+    for attempts_left in reversed(range(_ATTEMPTS)):
+        try:
+            return connection.create_table(name, schema=schema, exist_ok=True)
+        except ValueError:
+            table = connection.open_table(name)
+            added = {*schema.names} - {*table.schema.names}
+            missing = {column: _LATER_COLUMNS[column] for column in added & _LATER_COLUMNS.keys()}
+            if not missing:
+                raise
+        try:
+            table.add_columns(missing)
+        except (RuntimeError, ValueError):
+            # Another process wrote at the same moment, or added the column.
+            if not attempts_left:
+                raise
     return connection.create_table(name, schema=schema, exist_ok=True)
 
 
@@ -150,6 +152,7 @@ PAGES_SCHEMA = pa.schema(
 
 # What rows of before hold in a column that they were made without, in SQL.
 _LATER_COLUMNS = {"sparse_codes": "arrow_cast('', 'LargeBinary')"}
+_ATTEMPTS = 10
 
 QUESTIONS_SCHEMA = pa.schema(
     [
