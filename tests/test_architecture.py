@@ -45,6 +45,7 @@ FLOORS = [
     {"rag.whereabouts"},
     {"rag.history", "rag.jobs", "rag.pipeline", "rag.serving", "rag.settings_file"},
     {"rag.opening"},
+    {"rag.evaluation"},
     {"rag.cli"},
 ]
 

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 import click
 
 from rag import __version__
+from rag.cli.eval import evaluate
 from rag.cli.index import index
 from rag.cli.opening import library_of, pipeline_of, settings_of
 from rag.cli.printing import (
@@ -204,6 +205,7 @@ def serve(ctx: click.Context, port: int, address: str) -> None:
     run(settings_of(ctx), port, address)
 
 
+main.add_command(evaluate)
 main.add_command(index)
 
 

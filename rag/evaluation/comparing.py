@@ -23,12 +23,13 @@ def row(
     spec: PipelineSpec, rankings: Sequence[Ranking], questions: Sequence[GoldenQuestion]
 ) -> Row:
     """One pipeline's rankings of these questions with their measures, still without means."""
+    values = measured(
+        [ranking.units for ranking in rankings], [question.gold for question in questions]
+    )
     return Row(
         spec,
         rankings=tuple(rankings),
-        per_question=measured(
-            [ranking.units for ranking in rankings], [question.gold for question in questions]
-        ),
+        per_question={measure: tuple(column.tolist()) for measure, column in values.items()},
         seconds=_seconds(rankings),
         failures=sum(bool(ranking.problem) for ranking in rankings),
     )
@@ -66,18 +67,15 @@ def _groups(questions: Sequence[GoldenQuestion]) -> dict[str, list[int]]:
     """The places of the questions of each language, and of all together."""
     languages = sorted({question.language for question in questions})
     groups = {ALL: list(range(len(questions)))}
-    if len(languages) > 1:
-        for language in languages:
-            groups[language] = [
-                place for place, one in enumerate(questions) if one.language == language
-            ]
-    else:
-        groups[languages[0]] = groups[ALL]
+    for language in languages:
+        groups[language] = [
+            place for place, one in enumerate(questions) if one.language == language
+        ]
     return groups
 
 
-def _columns(per_question: Mapping[str, Floats], chosen: Sequence[int]) -> Floats:
-    return np.stack([per_question[measure][chosen] for measure in MEASURES], axis=1)
+def _columns(per_question: Mapping[str, Sequence[float]], chosen: Sequence[int]) -> Floats:
+    return np.array([per_question[measure] for measure in MEASURES]).T[chosen]
 
 
 def _pairs(
@@ -108,9 +106,9 @@ def _seconds(rankings: Sequence[Ranking]) -> dict[str, Seconds]:
     """Median and 95th percentile of every stage and of their sum."""
     stages = dict.fromkeys(stage for ranking in rankings for stage in ranking.seconds)
     taken = {stage: [ranking.seconds.get(stage, 0.0) for ranking in rankings] for stage in stages}
-    taken["total"] = [sum(ranking.seconds.values()) for ranking in rankings]
+    if taken:
+        taken["total"] = [sum(ranking.seconds.values()) for ranking in rankings]
     return {
         stage: Seconds(*(float(value) for value in np.percentile(seconds, [50, 95])))
         for stage, seconds in taken.items()
-        if seconds
     }

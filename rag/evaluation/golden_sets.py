@@ -17,6 +17,7 @@ from pathlib import Path
 from typing import Any, Literal, TypeVar
 
 from rag.errors import UnreadableFile
+from rag.evaluation.lines import broken, numbered_lines
 
 FILES = "pdfs"
 CORPUS = "corpus.jsonl"
@@ -26,6 +27,7 @@ QRELS = ("qrels.tsv", "qrels.page.tsv", "qrels.doc.tsv")
 # What a ranking ranks: passages of a corpus, pages of files, or files.
 Unit = Literal["passage", "page", "document"]
 
+_HOW = f"A golden set has {CORPUS} or a folder {FILES}, {QUERIES} and {QRELS[0]}."
 _HAN = re.compile(r"[\u3400-\u9fff\uf900-\ufaff\U00020000-\U0003ffff]")
 _LETTER = re.compile(r"[A-Za-z\u00c0-\u024f]+")
 _PAGE = re.compile(r"#p\d+$")
@@ -163,24 +165,8 @@ def _first(folder: Path, names: tuple[str, ...]) -> Path:
             return folder / name
     raise UnreadableFile(
         f"{folder} has no {names[0]}.",
-        f"A golden set has {CORPUS} or a folder {FILES}, {QUERIES} and {names[0]}.",
+        _HOW,
     )
-
-
-def _lines(path: Path) -> Iterator[tuple[int, str]]:
-    """Lines that are not blank, with their numbers."""
-    try:
-        text = path.read_text(encoding="utf-8-sig")
-    except OSError as error:
-        raise UnreadableFile(
-            f"{path} cannot be opened: {error.strerror}.",
-            f"A golden set has {CORPUS} or a folder {FILES}, {QUERIES} and {QRELS[0]}.",
-        ) from None
-    except UnicodeDecodeError:
-        raise UnreadableFile(f"{path} is not UTF-8.", "Save it as UTF-8.") from None
-    for number, line in enumerate(text.split("\n"), start=1):
-        if line.strip():
-            yield number, line.rstrip("\r")
 
 
 def _unique(
@@ -188,14 +174,14 @@ def _unique(
 ) -> Iterator[_T]:
     """The records of a JSON-lines file, no two of the same name."""
     seen: set[str] = set()
-    for number, line in _lines(path):
+    for number, line in numbered_lines(path, _HOW):
         try:
             record = made(json.loads(line))
         except (ValueError, KeyError, TypeError, AttributeError) as error:
             said = f"{error.args[0]} is missing" if isinstance(error, KeyError) else str(error)
-            raise _broken(path, number, said) from None
+            raise broken(path, number, said) from None
         if name(record) in seen:
-            raise _broken(path, number, f"the id {name(record)} was there before")
+            raise broken(path, number, f"the id {name(record)} was there before")
         seen.add(name(record))
         yield record
 
@@ -229,20 +215,20 @@ def _gold(
     path: Path, questions: set[str], known: set[str], files: bool
 ) -> tuple[dict[str, dict[str, int]], Unit]:
     """Grades above 0 by question and unit, and what the units are."""
-    rows = [(number, line.split("\t")) for number, line in _lines(path)]
+    rows = [(number, line.split("\t")) for number, line in numbered_lines(path, _HOW)]
     if rows and len(rows[0][1]) == 3 and not _is_whole(rows[0][1][2]):
         rows = rows[1:]
     paged = files and bool(rows) and all(_PAGE.search(row[1]) for _, row in rows if len(row) == 3)
     gold: dict[str, dict[str, int]] = {}
     for number, row in rows:
         if len(row) != 3 or not _is_whole(row[2]):
-            raise _broken(path, number, "it is not question id, tab, passage id, tab, grade")
+            raise broken(path, number, "it is not question id, tab, passage id, tab, grade")
         question, target, grade = row[0], row[1], int(row[2])
         document = _PAGE.sub("", target) if files else target
         if question not in questions:
-            raise _broken(path, number, f"there is no question {question}")
+            raise broken(path, number, f"there is no question {question}")
         if document not in known:
-            raise _broken(path, number, f"the documents hold no {document}")
+            raise broken(path, number, f"the documents hold no {document}")
         if grade > 0:
             grades = gold.setdefault(question, {})
             unit = target if paged else document
@@ -252,7 +238,3 @@ def _gold(
 
 def _is_whole(text: str) -> bool:
     return bool(re.fullmatch(r"\s*-?\d{1,9}\s*", text))
-
-
-def _broken(path: Path, line: int, said: str) -> UnreadableFile:
-    return UnreadableFile(f"{path}, line {line}: {said}.", "Correct the line and start again.")

@@ -60,7 +60,8 @@ def index(
 
     Yields how many passages or files are done, of how many, and what could not be read.
     A passage becomes one chunk as it is, its title the heading above it; a file goes the way of
-    every file. Raises BackendError and LibraryError; UnreadableFile where a corpus has no text.
+    every file. Raises RAGError where passages cannot be indexed; a file that cannot be read stops
+    nothing.
     """
     if golden.files:
         events = pipeline.add([File.at(path) for path in golden.files], cancelled)

@@ -9,12 +9,14 @@ from typing import Literal, get_args
 from rag.errors import SettingsError
 from rag.settings import QuerySettings, RerankerKind
 
-RecallKind = Literal["dense", "lexical", "fused"]
+RecallKind = Literal["dense", "lexical", "fused", "foreign"]
 DEEPEST = 1000
 RERANKERS: dict[str, RerankerKind] = {
     kind: kind for kind in get_args(RerankerKind) if kind != "none"
 }
-_RECALL_KINDS: dict[str, RecallKind] = {kind: kind for kind in get_args(RecallKind)}
+_RECALL_KINDS: dict[str, RecallKind] = {
+    kind: kind for kind in get_args(RecallKind) if kind != "foreign"
+}
 _NAME = re.compile(
     rf"(?:(?P<alone>llm)|(?P<recall>{'|'.join(_RECALL_KINDS)})"
     rf"(?:\+(?P<second>llm|rerank(?::(?P<kind>{'|'.join(RERANKERS)}))?))?)"
@@ -26,6 +28,7 @@ _RECALL = {
     "dense": "embeddings alone",
     "lexical": "full text alone, BM25",
     "fused": "embeddings and full text, fused by rank",
+    "foreign": "the run of another system",
 }
 _KNOWN = (
     "dense, lexical, fused, llm, dense+llm, and dense+rerank, lexical+rerank, fused+rerank, "
@@ -37,6 +40,8 @@ _KNOWN = (
 class PipelineSpec:
     """One way to rank. `rerank_depth` is how many recalled passages the reranker reads.
 
+    What is "foreign" was ranked elsewhere and cannot be asked.
+    What is "foreign" was ranked elsewhere and cannot be asked.
     `whole` lets the reranker read every passage of a library that has no more than that.
     """
 

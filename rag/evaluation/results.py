@@ -8,7 +8,6 @@ from datetime import datetime
 
 from rag.evaluation.asking import Ranking
 from rag.evaluation.golden_sets import GoldenQuestion
-from rag.evaluation.metrics import Floats
 from rag.evaluation.pipelines import PipelineSpec
 from rag.evaluation.resampling import Figure
 from rag.types import Notice
@@ -37,7 +36,7 @@ class Row:
 
     spec: PipelineSpec
     rankings: tuple[Ranking, ...] = ()
-    per_question: Mapping[str, Floats] = field(default_factory=dict)
+    per_question: Mapping[str, tuple[float, ...]] = field(default_factory=dict)
     figures: Mapping[str, Mapping[str, Figure]] = field(default_factory=dict)
     seconds: Mapping[str, Seconds] = field(default_factory=dict)
     failures: int = 0

@@ -9,7 +9,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Literal
 
-from rag.errors import RAGError
+from rag.errors import RAGError, UnreadableFile
 from rag.evaluation.asking import Asked, Contender, ready
 from rag.evaluation.comparing import compared, row
 from rag.evaluation.golden_sets import GoldenQuestion, GoldenSet
@@ -57,8 +57,9 @@ def evaluate(
 
     Library and rankings are kept in the cache, so that what was done is not done again; `fresh`
     makes new rankings. A cancelled evaluation is about the questions asked until then.
-    Raises what `open_pipeline` raises, and BackendError and LibraryError while it works. A pipeline
-    whose reranker cannot be made, or fails again and again, gives a row that says so.
+    Raises what `open_pipeline` raises, UnreadableFile where no document has text, and BackendError
+    and LibraryError while it works. A pipeline whose reranker cannot be made, or fails again and
+    again, gives a row that says so.
     """
     folder = cache_folder(golden, settings)
     plain = settings.query.model_copy(
@@ -155,12 +156,20 @@ def _race(
 def _indexed(
     golden: GoldenSet, base: Pipeline, report: Report, cancelled: Cancelled
 ) -> list[Notice]:
-    """Make the library complete, unless cancelled; what could not be read."""
+    """Make the library complete, unless cancelled; what could not be read.
+
+    Raises UnreadableFile where no document has text.
+    """
     problems = []
     for done, total, problem in index(golden, base, cancelled):
         report(EvaluationProgress("indexing", done, total))
         if problem is not None:
             problems.append(problem)
+    if not cancelled() and not base.store.state().chunks:
+        raise UnreadableFile(
+            f"No document of {golden.name} has text.",
+            str(problems[0]) if problems else "Add documents with text to the golden set.",
+        )
     return problems
 
 

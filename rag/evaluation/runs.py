@@ -9,6 +9,7 @@ from pathlib import Path
 from urllib.parse import quote, unquote
 
 from rag.errors import UnreadableFile
+from rag.evaluation.lines import broken, numbered_lines
 
 Rankings = Mapping[str, Sequence[str]]
 
@@ -34,23 +35,15 @@ def read_run(path: Path, questions: Collection[str]) -> dict[str, list[str]]:
     Raises UnreadableFile, naming file and line, for a line that is not of the format, for a
     passage that a question has twice, and where no question of the file is one of these.
     """
-    try:
-        text = path.read_text(encoding="utf-8-sig")
-    except OSError as error:
-        raise UnreadableFile(f"{path} cannot be opened: {error.strerror}.") from None
-    except UnicodeDecodeError:
-        raise UnreadableFile(f"{path} is not UTF-8.", "Save it as UTF-8.") from None
     scores: dict[str, dict[str, float]] = {}
-    for number, line in enumerate(text.split("\n"), start=1):
-        if not line.strip():
-            continue
+    for number, line in numbered_lines(path):
         columns = line.split()
         if len(columns) != 6 or (score := _number(columns[4])) is None:
-            raise _broken(path, number, "it is not: question Q0 passage rank score tag")
+            raise broken(path, number, "it is not: question Q0 passage rank score tag")
         found = scores.setdefault(unquote(columns[0]), {})
         unit = unquote(columns[2])
         if unit in found:
-            raise _broken(path, number, f"question {columns[0]} had {columns[2]} before")
+            raise broken(path, number, f"question {columns[0]} had {columns[2]} before")
         found[unit] = score
     kept = {question: found for question, found in scores.items() if question in questions}
     if not kept:
@@ -74,7 +67,3 @@ def _number(text: str) -> float | None:
     except ValueError:
         return None
     return value if math.isfinite(value) else None
-
-
-def _broken(path: Path, line: int, said: str) -> UnreadableFile:
-    return UnreadableFile(f"{path}, line {line}: {said}.", "Correct the line and start again.")

@@ -18,7 +18,7 @@ def verdict(evaluation: Evaluation) -> str:
     """
     for after in evaluation.rows:
         before = evaluation.row(after.spec.recall)
-        if after.spec.reranker == "none" or before is None:
+        if after.spec.reranker == "none" or before is None or not before.seconds:
             continue
         found = evaluation.comparison(before.spec.name, after.spec.name, MEASURE)
         if found is None:
@@ -31,7 +31,9 @@ def verdict(evaluation: Evaluation) -> str:
 def _sentence(found: Comparison, before: Row, after: Row) -> str:
     was, now = before.figures[ALL][MEASURE].mean, after.figures[ALL][MEASURE].mean
     change = f"from {_percent(was)} to {_percent(now)}"
-    cost = _duration(after.seconds["total"].p50 - before.seconds["total"].p50)
+    # Recall may have been timed at another moment for each row; what reranking adds was not.
+    added = set(after.seconds) - set(before.seconds)
+    cost = _duration(sum(after.seconds[stage].p50 for stage in added))
     gain = found.difference
     if gain.low > 0:
         return f"Reranking lifts hit@1 {change} here for {cost} a question: keep it on."
@@ -69,4 +71,4 @@ def _points(share: float) -> str:
 
 
 def _duration(seconds: float) -> str:
-    return f"{seconds:.1f} s" if seconds >= 1 else f"{max(seconds, 0.0) * 1000:.0f} ms"
+    return f"{seconds:.1f} s" if seconds >= 1 else f"{seconds * 1000:.0f} ms"
