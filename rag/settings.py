@@ -44,7 +44,9 @@ class _Section(BaseModel):
 class IndexSettings(_Section):
     """What decides how a library is cut and encoded; another value is another index."""
 
-    embedder: EmbedderKind = "bundled"
+    embedder: EmbedderKind = Field(
+        "bundled", description="what turns texts into vectors, for recall by meaning"
+    )
     model: str = Field("", description="name or folder of the model; empty for the kind's own")
     dimensions: int = Field(
         0,
@@ -71,18 +73,27 @@ class QuerySettings(_Section):
     fusion_constant: int = Field(60, ge=1, le=1000, description="k of reciprocal rank fusion")
     passages: int = Field(5, ge=1, le=20, description="passages the answer is written from")
     relevance: float = Field(
-        0.05, ge=0.0, le=1.0, description="least probability of relevance a passage needs"
+        0.05,
+        ge=0.0,
+        le=1.0,
+        description="least probability of relevance a passage needs, where the reranker gives one",
     )
-    reranker: RerankerKind = "late-interaction"
+    reranker: RerankerKind = Field(
+        "late-interaction", description="what judges each passage together with the question"
+    )
     reranker_model: str = Field("", description="name or folder; empty for the kind's own")
     remote_code: str = Field(
         "", description="name of the one model whose own program code may run; empty for none"
     )
-    rerank_seconds: float = Field(5, gt=0, le=120, description="longest wait for the reranker")
+    rerank_seconds: float = Field(
+        5, gt=0, le=120, description="longest wait for the reranker, in seconds"
+    )
     rerank_budget_ms: int = Field(
         0, ge=0, le=60_000, description="milliseconds the reranker should take; 0 for any"
     )
-    answerer: AnswererKind = "auto"
+    answerer: AnswererKind = Field(
+        "auto", description="what writes the answer; auto is chat where a model is configured"
+    )
     rewrite: bool = Field(
         True, description="whether a follow-up question is made standalone by the language model"
     )
@@ -91,13 +102,19 @@ class QuerySettings(_Section):
 class EndpointSettings(_Section):
     """An OpenAI-compatible chat endpoint; none is configured while `model` is empty."""
 
-    base_url: str = ""
-    model: str = ""
+    base_url: str = Field("", description="address of the endpoint; empty for OpenAI")
+    model: str = Field("", description="name of the model; empty for no language model")
     api_key: SecretStr = SecretStr("")
-    temperature: float = Field(0.1, ge=0.0, le=2.0)
-    max_tokens: int = Field(1024, ge=16, le=32768, description="longest answer")
-    first_token_seconds: float = Field(30, gt=0, le=600, description="wait for the first token")
-    idle_seconds: float = Field(30, gt=0, le=600, description="wait between two tokens")
+    temperature: float = Field(
+        0.1, ge=0.0, le=2.0, description="how freely the model chooses its words"
+    )
+    max_tokens: int = Field(1024, ge=16, le=32768, description="longest answer, in tokens")
+    first_token_seconds: float = Field(
+        30, gt=0, le=600, description="longest wait for the first token, in seconds"
+    )
+    idle_seconds: float = Field(
+        30, gt=0, le=600, description="longest wait between two tokens, in seconds"
+    )
 
     @property
     def configured(self) -> bool:
@@ -110,17 +127,17 @@ class RerankEndpointSettings(_Section):
 
     provider: str = Field("", description="cohere, jina, voyage, siliconflow, tei, vllm, infinity")
     base_url: str = Field("", description="empty for the provider's own")
-    model: str = ""
+    model: str = Field("", description="name of the model as the service calls it")
     api_key: SecretStr = SecretStr("")
-    seconds: float = Field(5, gt=0, le=60, description="longest wait for one request")
+    seconds: float = Field(5, gt=0, le=60, description="longest wait for one request, in seconds")
 
 
 class EmbeddingEndpointSettings(_Section):
     """An OpenAI-compatible `/v1/embeddings` endpoint, for the embedder "openai"."""
 
-    base_url: str = ""
+    base_url: str = Field("", description="empty for the address of the chat endpoint")
     api_key: SecretStr = SecretStr("")
-    seconds: float = Field(60, gt=0, le=600, description="longest wait for one request")
+    seconds: float = Field(60, gt=0, le=600, description="longest wait for one request, in seconds")
 
 
 class PriceSettings(_Section):
@@ -129,7 +146,7 @@ class PriceSettings(_Section):
     Tokens by the million, searches by the thousand, as services list them.
     """
 
-    currency: str = Field("USD", min_length=1, max_length=8)
+    currency: str = Field("USD", min_length=1, max_length=8, description="what the prices are in")
     input_tokens: float = Field(0, ge=0, description="a million tokens read by the chat model")
     output_tokens: float = Field(0, ge=0, description="a million tokens written by it")
     embedding_tokens: float = Field(0, ge=0, description="a million tokens embedded")

@@ -28,11 +28,11 @@ def sparse_weights(
     """
     ids = np.asarray(tokens, dtype=np.uint32)
     # Not `weights > 0`, which would drop weights that are no numbers and hide a broken model.
-    kept = ~(weights <= 0) & ~np.isin(ids, np.array(list(without), dtype=np.uint32))
-    unique, places = np.unique(ids[kept], return_inverse=True)
-    largest: Vector = np.zeros(len(unique), dtype=np.float32)
-    np.maximum.at(largest, places, weights[kept])
-    return SparseWeights(unique, largest)
+    kept = np.flatnonzero(~(weights <= 0) & ~np.isin(ids, np.array(list(without), np.uint32)))
+    # `unique` finds the first place of an id, which is that of its largest weight.
+    heaviest_first = kept[np.argsort(weights[kept])[::-1]]
+    unique, first = np.unique(ids[heaviest_first], return_index=True)
+    return SparseWeights(unique, weights[heaviest_first[first]])
 
 
 def encode(weights: SparseWeights) -> bytes:

@@ -1,20 +1,22 @@
 """BGE-M3's sparse weights: from the model through the store to the reranker."""
 
-from multiprocessing import get_context
+from concurrent.futures import ThreadPoolExecutor
+from datetime import UTC, datetime, timedelta
 
 import lancedb
 import numpy as np
 import pytest
 
 from rag.encoding import encode_chunks
+from rag.errors import LibraryError
 from rag.models.rerankers import BgeM3Reranker, LateInteractionReranker, make_reranker
 from rag.retrieval import passages
 from rag.settings import Settings
 from rag.sparse_weights import BYTES_PER_TOKEN, decode, dot_products, encode, sparse_weights
 from rag.store import Store
-from rag.store.tables import CHUNKS, chunks_schema
+from rag.store.tables import CHUNKS, chunks_schema, made_table
 from rag.token_codes import TokenCodec
-from rag.types import Candidate, Chunk, Passage, Question, SparseWeights
+from rag.types import Candidate, Chunk, DocumentRecord, Passage, Question, SparseWeights
 from tests import tiny_models
 from tests.fakes import DIMENSIONS, FakeEmbedder
 
@@ -80,7 +82,8 @@ def test_each_token_has_its_largest_weight_and_ids_ascend():
 
 
 def test_a_weight_that_is_no_number_is_not_hidden():
-    assert np.isnan(sparse_weights([3], np.array([np.nan], np.float32), ()).weights).all()
+    weights = np.array([0.5, np.nan, 0.7], np.float32)
+    assert np.isnan(sparse_weights([3, 3, 3], weights, ()).weights).tolist() == [True]
 
 
 def test_dot_products_by_hand_and_with_empty_texts():
@@ -157,7 +160,11 @@ def vectors(embedder, chunks):
 
 
 def old_library(folder, texts):
-    """A library whose chunk table was made before sparse weights were kept."""
+    """The chunk table of a library that was made before sparse weights were kept."""
+    document = DocumentRecord(
+        "d", "a.txt", "text/plain", 1, "ready", "", 1, 1, len(texts), datetime.now(UTC)
+    )
+    Store.open(folder, "other", DIMENSIONS).put_document(document)
     table = lancedb.connect(folder).create_table(
         f"{CHUNKS}old", schema=chunks_schema(DIMENSIONS).remove(11)
     )
@@ -175,10 +182,6 @@ def old_library(folder, texts):
     ]
     table.add(rows)
     return table
-
-
-def open_old(folder):
-    return len(Store.open(folder, "old", DIMENSIONS).vectors(["d:0", "d:1"]))
 
 
 def test_codes_come_back_from_the_store_and_give_the_score(m3, tmp_path):
@@ -208,9 +211,8 @@ def test_a_table_of_before_gains_the_column_and_keeps_its_rows(tmp_path):
     table = old_library(tmp_path, TEXTS)
     before = table.to_arrow().sort_by("id")
     store = Store.open(tmp_path, "old", DIMENSIONS)
-    assert {kept.sparse_codes for kept in store.vectors([f"d:{n}" for n in range(6)]).values()} == {
-        b""
-    }
+    kept = store.vectors([f"d:{number}" for number in range(len(TEXTS))])
+    assert [one.sparse_codes for one in kept.values()] == [b""] * len(TEXTS)
     table.checkout_latest()
     after = table.to_arrow().sort_by("id")
     assert after.schema.equals(chunks_schema(DIMENSIONS))
@@ -222,10 +224,23 @@ def test_a_table_of_before_gains_the_column_and_keeps_its_rows(tmp_path):
     assert len(store.chunks("d")) == len(TEXTS)
 
 
-def test_processes_that_open_an_old_library_at_once_all_succeed(tmp_path):
+def test_without_a_lock_all_who_add_the_column_at_once_succeed(tmp_path):
+    """As in a library at an address, which several machines may open."""
     old_library(tmp_path, TEXTS)
-    with get_context("spawn").Pool(3) as pool:
-        assert pool.map(open_old, [str(tmp_path)] * 6, chunksize=1) == [2] * 6
+
+    def open_old(_):
+        connection = lancedb.connect(tmp_path, read_consistency_interval=timedelta(0))
+        return made_table(connection, f"{CHUNKS}old", chunks_schema(DIMENSIONS)).to_arrow()
+
+    with ThreadPoolExecutor(8) as threads:
+        for found in threads.map(open_old, range(8)):
+            assert found["sparse_codes"].to_pylist() == [b""] * len(TEXTS)
+
+
+def test_vectors_of_another_length_are_still_refused(tmp_path):
+    old_library(tmp_path, TEXTS)
+    with pytest.raises(LibraryError, match="of another length"):
+        Store.open(tmp_path, "old", DIMENSIONS * 2)
 
 
 # The reranker
@@ -275,25 +290,32 @@ def test_scores_are_within_0_and_1_whatever_the_evidence():
         ("openai", LateInteractionReranker, False),
     ],
 )
-def test_only_the_fitted_model_claims_probabilities(embedder, kind, calibrated):
-    settings = Settings(index={"embedder": embedder, "model": "some/model"})
+def test_only_the_fitted_model_claims_probabilities(embedder, kind, calibrated, tmp_path):
+    settings = Settings(
+        home=tmp_path, cache=tmp_path, index={"embedder": embedder, "model": "a/model"}
+    )
     reranker = make_reranker(settings)
     assert isinstance(reranker, kind)
     assert reranker.calibrated is calibrated
     assert reranker.by_words
 
 
-def test_scores_over_the_bundled_model_are_as_before():
+def test_scores_over_the_bundled_model_are_as_before(tmp_path):
     """Computed by the code that knew no sparse weights."""
     random = np.random.default_rng(7)
     rows = random.standard_normal((4, 8, 16)).astype(np.float32)
     rows /= np.linalg.norm(rows, axis=2, keepdims=True)
     question = Question("text", rows[0, 0], rows[0])
-    found = make_reranker(Settings()).score(
+    found = make_reranker(Settings(home=tmp_path, cache=tmp_path)).score(
         question,
         [
             Passage(chunk(number, "text"), "a.txt", 0.8 + number / 100, number * 3.0, rows[number])
             for number in range(4)
         ],
     )
-    assert found == []
+    assert found == [
+        0.11596072465181351,
+        3.5624090344299475e-08,
+        4.7334250297126346e-08,
+        1.8174020510741684e-08,
+    ]

@@ -19,19 +19,12 @@ from rag.models.cross_encoders import (
     Pair,
     PairReranker,
     longest,
-    model_name,
     pair_model_folder,
     require_one_score,
 )
 from rag.models.embedders import Output, TextEmbedder
-from rag.models.hub import (
-    INDEX_SETTING,
-    device,
-    loading,
-    model_folder,
-    prepare_libraries,
-    require_files,
-)
+from rag.models.hub import device, loading, model_folder, model_name, prepare_libraries
+from rag.models.layouts import BGE_M3, INDEX_SETTING, TOKENIZER
 from rag.models.padding import padded
 from rag.sparse_weights import sparse_weights
 from rag.types import Vector
@@ -39,9 +32,6 @@ from rag.types import Vector
 # FlagEmbedding runs the first batch twice, so a small one is worth more than it costs on a CPU.
 BATCH_CPU = 8
 BATCH_CUDA = 128
-
-HEADS = ("colbert_linear.pt", "sparse_linear.pt")
-_FILES = ("*.json", "*.model", "*.safetensors", "pytorch_model.bin", *HEADS)
 
 
 def load_bge_reranker(model: str) -> PairReranker:
@@ -82,13 +72,11 @@ def load_bge_m3(model: str) -> TextEmbedder:
             f"Name one in {INDEX_SETTING}: a folder, or BAAI/bge-m3.",
         )
     prepare_libraries()
-    folder = model_folder(model, INDEX_SETTING, _FILES)
-    # FlagEmbedding would go on with random weights in their place.
-    require_files(folder, model, "tokenizer.json", *HEADS)
+    folder = model_folder(model, BGE_M3)
     place = device()
     with loading(model):
         loaded = flag_embedding.BGEM3FlagModel(str(folder), use_fp16=place == "cuda", devices=place)
-        tokenizer = Tokenizer.from_file(str(folder / "tokenizer.json"))
+        tokenizer = Tokenizer.from_file(str(folder / TOKENIZER))
         network = BgeM3Network(loaded.model, loaded.tokenizer, place)
     return TextEmbedder(model_name(model, folder), network, tokenizer, "", "")
 

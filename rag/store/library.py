@@ -206,7 +206,8 @@ class Store:
         """
         table = self._tables.chunks
         ids = {chunk.document_id for chunk in chunks}
-        lengths = {len(chunks), len(vectors.token_codes), len(search_texts)}
+        sparse = vectors.sparse_codes or chunks
+        lengths = {len(chunks), len(vectors.token_codes), len(sparse), len(search_texts)}
         if (
             len(ids) != 1
             or len(lengths) != 1

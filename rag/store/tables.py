@@ -88,10 +88,9 @@ def made_table(connection: Any, name: str, schema: pa.Schema) -> Any:
             table = connection.open_table(name)
             added = {*schema.names} - {*table.schema.names}
             missing = {column: _LATER_COLUMNS[column] for column in added & _LATER_COLUMNS.keys()}
-            if not missing:
-                raise
         try:
-            table.add_columns(missing)
+            if missing:
+                table.add_columns(missing)
         except (RuntimeError, ValueError):
             # Another process wrote at the same moment, or added the column.
             if not attempts_left:
@@ -152,7 +151,7 @@ PAGES_SCHEMA = pa.schema(
 
 # What rows of before hold in a column that they were made without, in SQL.
 _LATER_COLUMNS = {"sparse_codes": "arrow_cast('', 'LargeBinary')"}
-_ATTEMPTS = 10
+_ATTEMPTS = 5
 
 QUESTIONS_SCHEMA = pa.schema(
     [
