@@ -92,6 +92,8 @@ def show_question(record: Record) -> None:
     """Question, answer, what ran, and the ways to take it away."""
     trace, answer = record.trace, record.answer
     st.subheader(plain(trace.question), anchor=False)
+    if trace.standalone:
+        st.caption(f"Searched for: {plain(trace.standalone)}")
     if answer is not None:
         ui.show_answer_text(answer)
         if answer.statements:
@@ -110,6 +112,8 @@ def show_question(record: Record) -> None:
     )
     if trace.reading:
         st.caption(plain(f"The reranker read {trace.reading}."))
+    if usage := (answer or trace).usage_line:
+        st.caption(plain(usage))
     now = ui.library().state()
     if now.fingerprint != library.fingerprint:
         st.info("This was asked over another index: another model or another way of cutting.")

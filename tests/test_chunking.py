@@ -198,22 +198,22 @@ def test_empty_pages_have_no_chunks():
 @pytest.mark.parametrize(
     "text",
     [
-        pytest.param("ab\n" * 100_000, id="100,000 tiny lines"),
-        pytest.param("x" * 5_000_000, id="one word of 5 MB"),
-        pytest.param("这是一句话。" * 50_000, id="Chinese on one line"),
-        pytest.param("他说“好。" * 50_000, id="open quotes"),
-        pytest.param("word " * 400_000, id="one sentence of 2 MB"),
-        pytest.param("# a\n" * 50_000, id="headings only"),
+        pytest.param("ab\n" * 50_000, id="50,000 tiny lines"),
+        pytest.param("x" * 2_500_000, id="one word of 2.5 MB"),
+        pytest.param("这是一句话。" * 25_000, id="Chinese on one line"),
+        pytest.param("他说“好。" * 25_000, id="open quotes"),
+        pytest.param("word " * 200_000, id="one sentence of 1 MB"),
+        pytest.param("# a\n" * 25_000, id="headings only"),
         pytest.param("#" * 500_000 + "\n" + " " * 500_000 + "|" * 100_000, id="signs"),
         pytest.param("\x00" * 300_000, id="NUL"),
-        pytest.param("\n" * 300_000, id="blank lines"),
+        pytest.param("\n" * 150_000, id="blank lines"),
     ],
 )
 def test_time_is_linear(text: str):
     """Texts that invite quadratic work are done in seconds."""
     begin = time.process_time()
     chunked(text, tokens=200, overlap=40)
-    assert time.process_time() - begin < 20
+    assert time.process_time() - begin < 10
 
 
 @pytest.mark.evaldata

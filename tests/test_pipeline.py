@@ -12,14 +12,22 @@ import pytest
 from rag.errors import BackendError, EmptyLibrary, RAGError
 from rag.ingest import File
 from rag.models import Answerer, Reranker
+from rag.models.answerers import ChatAnswerer
 from rag.models.quoting import QuoteAnswerer
 from rag.pipeline import Pipeline
 from rag.sentences import sentences
-from rag.settings import IndexSettings, QuerySettings, Settings
+from rag.settings import (
+    EndpointSettings,
+    IndexSettings,
+    PriceSettings,
+    QuerySettings,
+    Settings,
+)
 from rag.store import Store
 from rag.token_codes import TokenCodec
 from rag.types import AddResult, Passage, Question, Turn
 from rag.views import answer_view, trace_view
+from tests.endpoint import Endpoint
 from tests.fakes import DIMENSIONS, FakeAnswerer, FakeEmbedder, FakeReranker
 
 ANIMALS = (
@@ -182,6 +190,83 @@ def test_history_reaches_the_model(library: Path) -> None:
     assert answerer.seen[0][2] == turns
 
 
+FOLLOW_UPS = [
+    ("它睡在哪里？", Turn("猫会做什么？", "猫会打呼噜。"), "猫睡在哪里？", "中文.md"),
+    (
+        "and where does it sleep?",
+        Turn("Cat?", "It purrs."),
+        "Where does the cat sleep?",
+        "english.md",
+    ),
+]
+
+
+def with_chat(pipeline: Pipeline, base_url: str, model: str) -> Pipeline:
+    chat = EndpointSettings(base_url=base_url, model=model)
+    prices = PriceSettings(input_tokens=2, output_tokens=8)
+    settings = pipeline.settings.model_copy(update={"endpoint": chat, "prices": prices})
+    return replace(pipeline, settings=settings)
+
+
+@pytest.mark.parametrize(("question", "before", "rewritten", "document"), FOLLOW_UPS)
+def test_a_follow_up_is_searched_as_rewritten_and_answered_as_typed(
+    library: Path, endpoint: Endpoint, question: str, before: Turn, rewritten: str, document: str
+) -> None:
+    answerer = FakeAnswerer()
+    pipeline = with_chat(make(library, answerer), endpoint.base_url, f"says {rewritten}")
+    answer = pipeline.ask(question, [before]).answer
+    trace = answer.trace
+    assert (trace.question, trace.standalone, trace.searched) == (question, rewritten, rewritten)
+    assert trace.candidates == pipeline.search(rewritten).candidates
+    assert trace.candidates[0].document == document
+    assert answerer.seen[0][0] == question
+    assert list(trace.seconds)[:2] == ["rewrite", "encode"]
+    [usage] = trace.usage
+    assert (usage.stage, usage.counted, usage.cost) == ("rewrite", True, (9 * 2 + 9 * 8) / 1e6)
+    assert answer.usage == trace.usage
+    assert "9 tokens in, 9 out" in answer.usage_line
+
+
+@pytest.mark.parametrize("query", [{"rewrite": False}, {"answerer": "quotes"}, {}])
+def test_without_history_or_a_model_that_writes_nothing_is_rewritten(
+    library: Path, endpoint: Endpoint, query: dict[str, object]
+) -> None:
+    pipeline = with_chat(
+        make(library, FakeAnswerer()), endpoint.base_url, "says Where does the cat sleep?"
+    )
+    changed = pipeline.settings.query.model_copy(update=query)
+    settings = pipeline.settings.model_copy(update={"query": changed})
+    pipeline = replace(pipeline, settings=settings)
+    trace = pipeline.ask("Where is it?", [Turn("Cat?", "It purrs.")] if query else []).answer.trace
+    assert (trace.searched, trace.standalone, trace.usage) == ("Where is it?", "", ())
+    assert "rewrite" not in trace.seconds
+    assert endpoint.requests == []
+
+
+def test_a_follow_up_that_cannot_be_rewritten_is_searched_as_typed(
+    library: Path, endpoint: Endpoint
+) -> None:
+    pipeline = with_chat(make(library, FakeAnswerer()), endpoint.base_url, "status-401")
+    answer = pipeline.ask("Where does the cat sleep?", [Turn("Cat?", "It purrs.")]).answer
+    assert answer.answered
+    assert answer.trace.searched == answer.trace.question
+    [notice] = answer.trace.notices
+    assert "searched as it was typed" in notice.message
+    assert notice.hint
+
+
+def test_an_answer_counts_its_tokens_beside_those_of_retrieval(
+    library: Path, endpoint: Endpoint
+) -> None:
+    chat = with_chat(make(library), endpoint.base_url, "echo")
+    pipeline = replace(chat, answerer=ChatAnswerer(chat.settings.endpoint))
+    answer = pipeline.ask("Where does the cat sleep?").answer
+    assert [usage.stage for usage in answer.usage] == ["answer"]
+    assert answer.trace.usage == ()
+    assert answer.usage_line.startswith("9 tokens in, 9 out, first word ")
+    assert answer.usage_line.endswith(" s, 0.000090 USD")
+
+
 @pytest.mark.parametrize("reranked", [True, False])
 def test_a_passage_removed_while_it_is_asked_for_is_left_out(
     library: Path, monkeypatch: pytest.MonkeyPatch, reranked: bool
@@ -260,11 +345,12 @@ def test_a_reranker_that_may_cost_money_is_not_asked_about_unrelated_pairs(tmp_p
             self.asked += 1
             return super().score(question, passages)
 
+    pages = [f"# Part {n}\n\n{ANIMALS}\n\nNumber {n} is here, 第{n}页。" for n in range(6)]
+    files = [File.holding(f"{n}.md", page.encode()) for n, page in enumerate(pages)]
+    list(make(tmp_path).add(files))
     for calibrated in (True, False):
         reranker = Paid(calibrated=calibrated)
-        pipeline = make(tmp_path / str(calibrated), reranker=reranker)
-        pages = [f"# Part {n}\n\n{ANIMALS}\n\nNumber {n} is here, 第{n}页。" for n in range(6)]
-        list(pipeline.add([File.holding(f"{n}.md", page.encode()) for n, page in enumerate(pages)]))
+        pipeline = make(tmp_path, reranker=reranker)
         baseline = pipeline.baseline()
         assert baseline is not None
         assert bool(baseline.rerank) is bool(reranker.asked) is calibrated

@@ -6,7 +6,7 @@ import re
 from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from datetime import UTC, datetime
-from functools import partial
+from functools import cache, partial
 from pathlib import Path
 
 import pytest
@@ -75,6 +75,12 @@ LANGUAGES = pytest.mark.parametrize("language", [ENGLISH, CHINESE], ids=["en", "
 DOCUMENTS = 8
 
 
+@cache
+def opened(home: Path, fingerprint: str) -> Store:
+    """The store of a folder, opened once."""
+    return Store.open(home, fingerprint, DIMENSIONS)
+
+
 def make(home: Path, index: IndexSettings | None = None, **query: float | str) -> Pipeline:
     embedder = FakeEmbedder()
     index = index or IndexSettings(chunk_tokens=32, overlap_tokens=0)
@@ -82,7 +88,7 @@ def make(home: Path, index: IndexSettings | None = None, **query: float | str) -
         settings=Settings(
             home=home, cache=home, index=index, query=QuerySettings.model_validate(query)
         ),
-        store=Store.open(home, index.fingerprint, DIMENSIONS),
+        store=opened(home, index.fingerprint),
         embedder=embedder,
         codec=TokenCodec(DIMENSIONS),
         reranker=FakeReranker() if query.get("reranker") != "none" else None,

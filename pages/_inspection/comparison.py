@@ -62,7 +62,7 @@ def other_settings(asked: QuerySettings, profile: str) -> Settings | None:
 
 def traces(record: Record, asked: QuerySettings, other: Settings) -> tuple[Trace, Trace]:
     """The stored trace and the other one; both are made now where the documents changed."""
-    question, before = record.trace.question, record.trace
+    question, before = record.trace.searched, record.trace
     if ui.library().state() != before.library:
         before = ui.pipeline().with_query(asked).search(question)
     return before, ui.pipeline_of(other).search(question)

@@ -67,10 +67,10 @@ def pick(record: Record, candidate: Candidate) -> None:
 def word_view(record: Record, candidate: Candidate) -> WordView:
     """The score taken apart, once for a passage and session."""
     known: dict[tuple[str, str], WordView] = st.session_state.setdefault("word-views", {})
-    name = (record.trace.question, candidate.chunk.id)
+    name = (record.trace.searched, candidate.chunk.id)
     if name not in known:
         with ui.errors_shown():
-            known[name] = ui.pipeline().words(record.trace.question, candidate.chunk)
+            known[name] = ui.pipeline().words(record.trace.searched, candidate.chunk)
     return known[name]
 
 

@@ -88,11 +88,11 @@ class Trace:
     `question` is what was typed, `standalone` the follow-up question as the language model rewrote
     it with the history; empty where it was searched as typed.
     `candidates` are in final order. `relevant` is how many of them, counted from the best, reach
-    the relevance threshold; all of them where scores are no probabilities. `seconds` has one entry a stage. `settings` and `models` say what ran,
-    `library` what it ran over. `reading` says why the reranker read fewer passages than the
-    settings allow; empty where it read them all. `calibrated` tells whether its scores are
-    probabilities that were fitted on data; else they are 0..1 and mean an order. `usage` is what
-    was asked of services.
+    the relevance threshold; all of them where scores are no probabilities. `seconds` has one entry
+    a stage. `settings` and `models` say what ran, `library` what it ran over. `reading` says why
+    the reranker read fewer passages than the settings allow; empty where it read them all.
+    `calibrated` tells whether its scores are probabilities that were fitted on data; else they are
+    0..1 and mean an order. `usage` is what was asked of services.
     """
 
     question: str

@@ -251,8 +251,15 @@ def app(empty_app: str, first_visit: FirstVisit) -> str:
 
 
 def as_asked(connection: Connection) -> None:
-    """Behaves like the mode whose name is in brackets in the question, else like `echo`."""
-    asked = connection.body["messages"][-1]["content"].rpartition("Question:")[2]
+    """Behaves like the mode whose name is in brackets in the question, else like `echo`.
+
+    As a rewriter it repeats every question word for word but one that leaves out its subject.
+    """
+    prompt, _, asked = connection.body["messages"][-1]["content"].rpartition("Question:")
+    if "<conversation>" in prompt:
+        question = asked.partition("\n")[0].strip()
+        connection.answer(question.replace("And when is it?", "When is a reranker worth having?"))
+        return
     mode = next((mode for mode in MODES if f"({mode})" in asked), "echo")
     MODES[mode](connection)
 

@@ -33,6 +33,13 @@ def test_a_written_answer_cites_its_sources_and_hides_the_key(visit: Visit) -> N
     assert CANARY not in visit.page.content()
 
 
+def test_a_follow_up_shows_what_was_searched_for_and_its_tokens(visit: Visit) -> None:
+    visit.ask(QUESTION)
+    shown = visit.ask("And when is it?").inner_text()
+    assert f"Searched for: {QUESTION}" in shown
+    assert "18 tokens in, 18 out, first word " in shown
+
+
 def test_invented_sources_are_dropped_and_told(visit: Visit) -> None:
     shown = visit.ask(f"{QUESTION} (invents)").inner_text()
     assert "Invented source numbers taken out: 3" in shown
