@@ -10,7 +10,7 @@ from pages import _ui as ui
 from pages._markdown import passage, plain, safe
 from rag.documents import SUFFIXES
 from rag.history import recorded
-from rag.types import Answer, Candidate, Citation, Record, Turn
+from rag.types import Answer, Candidate, Citation, Record, Trace, Turn
 
 EXAMPLES = (
     "When is a reranker worth having?",
@@ -93,7 +93,7 @@ def ask(question: str, history: list[Record]) -> None:
     show_question(question)
     with st.chat_message("assistant", avatar=":material/frame_inspect:"):
         with st.spinner("Looking through the library …"):
-            turns = [Turn(one.trace.question, one.answer.text) for one in history if one.answer]
+            turns = [Turn(one.trace.searched, one.answer.text) for one in history if one.answer]
             reply = ui.pipeline().ask(question, turns)
         place = st.empty()
         try:
@@ -124,11 +124,18 @@ def show_question(question: str) -> None:
         st.markdown(plain(question))
 
 
+def show_searched(trace: Trace) -> None:
+    """The question that was searched, where it is not the typed one."""
+    if trace.standalone:
+        st.caption(f"Searched for: {plain(trace.standalone)}")
+
+
 def show_answer(number: int, record: Record) -> None:
-    """Text, what went wrong, what supports it, seconds, sources."""
+    """The question that was searched, text, what went wrong, what supports it, seconds, sources."""
     answer = record.answer
     if answer is None:
         return
+    show_searched(answer.trace)
     for notice in answer.trace.notices:
         ui.show_notice(notice)
     ui.show_answer_text(answer, anchors=anchor(number, ""))
@@ -145,12 +152,13 @@ def show_answer(number: int, record: Record) -> None:
 
 
 def timings(answer: Answer) -> str:
-    """Seconds of every stage, and who wrote the answer."""
+    """Seconds of every stage, who wrote the answer, its tokens and cost."""
     seconds = {stage: value for stage, value in answer.seconds.items() if stage != "first token"}
     stages = " · ".join(f"{stage} {value:.2f}" for stage, value in seconds.items())
     total = sum(seconds.values())
     how = _HOW[answer.kind].format(answerer=plain(answer.trace.models["answerer"]))
-    return f"{total:.2f} s ({stages}) · {how}"
+    usage = f" · {plain(answer.usage_line)}" if answer.usage_line else ""
+    return f"{total:.2f} s ({stages}) · {how}{usage}"
 
 
 def show_sources(number: int, record: Record, answer: Answer) -> None:

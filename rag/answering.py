@@ -8,6 +8,8 @@ from functools import cached_property
 from time import perf_counter
 
 from rag.errors import RAGError
+from rag.metering import Meter, priced
+from rag.settings import PriceSettings
 from rag.types import Answer, AnswerKind, Candidate, Citation, Notice, Statement, Trace
 
 
@@ -29,7 +31,7 @@ class Reply:
 
     `trace` and `passages` are there before the first piece. A failing language model ends the
     iteration early and is told in `answer.problem`; iterating never raises a RAGError, so that
-    sources and partial text stay.
+    sources and partial text stay. `meter` counts what the answer asks of services.
     """
 
     def __init__(
@@ -39,6 +41,8 @@ class Reply:
         kind: AnswerKind,
         pieces: Generator[str],
         check: Callable[[str], Checked],
+        meter: Meter,
+        prices: PriceSettings,
     ) -> None:
         self.trace = trace
         self.passages = passages
@@ -46,6 +50,8 @@ class Reply:
         self._kind = kind
         self._pieces = pieces
         self._check = check
+        self._meter = meter
+        self._prices = prices
         self._problem: Notice | None = None
         self._seconds: dict[str, float] = {}
 
@@ -77,7 +83,8 @@ class Reply:
         for _ in self:
             pass
         started = perf_counter()
-        checked = self._check(self.text)
+        with self._meter.stage("check"):
+            checked = self._check(self.text)
         self._seconds["check"] = perf_counter() - started
         return Answer(
             text=checked.text,
@@ -89,4 +96,5 @@ class Reply:
             statements=checked.statements,
             dropped=checked.dropped,
             problem=self._problem,
+            usage=(*self.trace.usage, *priced(self._meter.usage, self._prices)),
         )

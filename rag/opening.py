@@ -114,7 +114,9 @@ def open_pipeline(settings: Settings, index: IndexSettings | None = None) -> Pip
         embedder=embedder,
         codec=TokenCodec(embedder.dimensions, token_centre(index.embedder)),
         reranker=make_reranker(settings),
-        answerer=make_answerer(settings.query.answerer, settings.endpoint, embedder, sentences),
+        answerer=make_answerer(
+            settings.query.answerer, settings.endpoint, embedder, sentences, settings.cache
+        ),
     )
 
 

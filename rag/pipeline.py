@@ -17,11 +17,13 @@ from rag.errors import EmptyLibrary, RAGError
 from rag.indexing import Indexing
 from rag.ingest import Event, File, Ingest
 from rag.late_interaction import Span
+from rag.metering import Meter, priced
 from rag.models import Answerer, Embedder, Reranker
 from rag.models.answerers import answerer_identity, make_answerer
 from rag.models.rerankers import make_reranker, reranker_identity
 from rag.pace import Depth, Pace
 from rag.retrieval import checked, passages, recall, relevant, remaining, rerank
+from rag.rewriting import standalone
 from rag.sentences import sentences
 from rag.settings import QuerySettings, Settings
 from rag.stopwatch import Stopwatch
@@ -31,6 +33,7 @@ from rag.types import (
     Chunk,
     Document,
     IndexProgress,
+    Notice,
     Passage,
     Question,
     Trace,
@@ -82,7 +85,7 @@ class Pipeline:
             changed |= {"pace": Pace(), "deadline": Deadline()}
         if answerer_identity(settings) != answerer_identity(here):
             changed["answerer"] = make_answerer(
-                settings.query.answerer, settings.endpoint, self.embedder, sentences
+                settings.query.answerer, settings.endpoint, self.embedder, sentences, settings.cache
             )
         return replace(self, **changed)
 
@@ -112,9 +115,10 @@ class Pipeline:
     def ask(self, text: str, history: Sequence[Turn] = ()) -> Reply:
         """An answer in the making, its sources at hand before the first word.
 
-        Raises EmptyLibrary; a failing language model is told in the reply.
+        Where a language model answers, a follow-up question is searched as it rewrote it. Raises
+        EmptyLibrary; a failing language model is told in the reply.
         """
-        found = self.retrieve(text)
+        found, meter = self.retrieve(text, history), Meter()
         evidence = found.evidence
         chosen = tuple(best for best in found.trace.prompt if best.chunk.id in evidence)
         at_hand = [evidence[candidate.chunk.id] for candidate in chosen]
@@ -122,15 +126,23 @@ class Pipeline:
             trace=found.trace,
             passages=chosen,
             kind=self.answerer.kind if chosen else "nothing relevant",
-            pieces=self.answerer.stream(found.question, at_hand, history),
+            # The history that the answer is written with goes with the question as it was typed.
+            pieces=meter.over(
+                "answer",
+                self.answerer.stream(
+                    replace(found.question, text=found.trace.question), at_hand, history
+                ),
+            ),
             check=partial(
                 Checker(self.embedder, self.codec).check, chosen=chosen, evidence=at_hand
             ),
+            meter=meter,
+            prices=self.settings.prices,
         )
 
-    def retrieve(self, text: str) -> Retrieved:
+    def retrieve(self, text: str, history: Sequence[Turn] = ()) -> Retrieved:
         """A trace together with the vectors behind it. Raises EmptyLibrary."""
-        query, stopwatch = self.settings.query, Stopwatch()
+        query, stopwatch, meter = self.settings.query, Stopwatch(), Meter()
         text = " ".join(text.encode("utf-8", "replace").decode().split())
         if not text:
             raise RAGError("The question is empty.", "Type a question first.")
@@ -142,8 +154,13 @@ class Pipeline:
                     "Build it on the Settings page, or with: rag index build",
                 )
             raise EmptyLibrary("The library is empty.", "Add a document first, then ask again.")
-        with stopwatch.stage("encode"):
-            question = self._encode(text)
+        searched = text
+        notices: list[Notice] = []
+        if history and query.rewrite and self._model_writes:
+            with stopwatch.stage("rewrite"), meter.stage("rewrite"):
+                searched, notices = self._rewritten(text, history)
+        with stopwatch.stage("encode"), meter.stage("encode"):
+            question = self._encode(searched)
         candidates = recall(self.store, question, query, stopwatch)
         with stopwatch.stage("evidence"):
             read = Depth(0)
@@ -154,10 +171,9 @@ class Pipeline:
             depth = max(read.passages, query.passages)
             evidence = passages(self.store, candidates[:depth], question, self.codec.decode)
             candidates = remaining(candidates, depth, evidence)
-        notice = None
         if self.reranker is not None:
             judged = evidence[: read.passages]
-            with stopwatch.stage("rerank"):
+            with stopwatch.stage("rerank"), meter.stage("rerank"):
                 candidates, notice = rerank(
                     self.reranker,
                     question,
@@ -167,6 +183,7 @@ class Pipeline:
                     self.deadline,
                 )
             self.pace.learn(len(judged), stopwatch.seconds["rerank"])
+            notices += [notice] if notice else []
         calibrated = self.reranker is None or self.reranker.calibrated
         trace = Trace(
             question=text,
@@ -177,9 +194,11 @@ class Pipeline:
             candidates=tuple(candidates),
             relevant=relevant(candidates, query.relevance, calibrated),
             seconds=stopwatch.seconds,
-            notices=(notice,) if notice else (),
+            notices=tuple(notices),
             reading=read.reason,
             calibrated=calibrated,
+            standalone=searched if searched != text else "",
+            usage=priced(meter.usage, self.settings.prices),
         )
         return Retrieved(question, trace, {passage.chunk.id: passage for passage in evidence})
 
@@ -253,6 +272,20 @@ class Pipeline:
             for text, cosine in zip(texts, cosines, strict=True)
         ]
         return checked(self.reranker.score(question, alone), len(alone))
+
+    @property
+    def _model_writes(self) -> bool:
+        """Whether answers come from the chat endpoint."""
+        chosen = self.settings.query.answerer in {"auto", "chat"}
+        return chosen and self.settings.endpoint.configured
+
+    def _rewritten(self, text: str, history: Sequence[Turn]) -> tuple[str, list[Notice]]:
+        """The question to search for, and what went wrong on the way to it."""
+        try:
+            return standalone(text, history, self.settings.endpoint), []
+        except RAGError as error:
+            message = f"The follow-up question was searched as it was typed. {error.message}"
+            return text, [Notice(message, error.hint)]
 
     def _encode(self, text: str) -> Question:
         question = self.embedder.encode_question(text)

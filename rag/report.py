@@ -85,6 +85,7 @@ def html_report(record: Record) -> str:
         height=_TOP + (len(flow.paths) + 1) * _ROW_HEIGHT,
         most_lexical=max((c.lexical.score for c in trace.candidates if c.lexical), default=0.0),
         seconds_rows=_seconds(record),
+        used=answer or trace,
     )
 
 

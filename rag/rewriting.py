@@ -46,7 +46,7 @@ _HAN = re.compile(r"[\u3400-\u9fff\uf900-\ufaff]")
 _LETTER = re.compile(r"[^\W\d_]")
 _ASKS = re.compile(r"[?？]\W*$")
 _LABEL = re.compile(
-    r"[\s*_]*(?:(?:\w+ ){0,2}question|(?:[改重]写后的|独立|完整)?问题)[\s*_]*[:：][\s*_]*",
+    r"[\s*_]*(?:(?:[\w-]+ ){0,2}question|(?:[改重]写后的|独立|完整)?问题)[\s*_]*[:：][\s*_]*",
     re.IGNORECASE,
 )
 _MARKS = " \t*_`"
@@ -72,7 +72,8 @@ def standalone(
         raise failure
     settings = endpoint.model_copy(update={"temperature": 0.0, "max_tokens": ANSWER_TOKENS})
     written = cleaned(complete(settings, rewriting_messages(question, history), seconds))
-    return written if plausible(written, question, history) else question
+    better = _letters(written) != _letters(question) and plausible(written, question, history)
+    return written if better else question
 
 
 def rewriting_messages(question: str, history: Sequence[Turn]) -> Messages:
@@ -96,6 +97,10 @@ def cleaned(written: str) -> str:
     return " ".join((quoted[1] if quoted else line).strip(_MARKS).split())
 
 
+def _letters(text: str) -> str:
+    return "".join(filter(str.isalnum, text)).casefold()
+
+
 def plausible(written: str, question: str, history: Sequence[Turn]) -> bool:
     """Whether this can be the question in other words, and is no answer or apology.
 
@@ -103,10 +108,12 @@ def plausible(written: str, question: str, history: Sequence[Turn]) -> bool:
     what was said.
     """
     said = " ".join([question, *(f"{turn.question} {turn.answer}" for turn in history)])
-    script = _HAN if _HAN.search(question) else _LETTER
+    chinese, letters = len(_HAN.findall(written)), len(_LETTER.findall(written))
+    # A Chinese question may hold foreign names, and the other way round.
+    same_script = chinese > 0 if _HAN.search(question) else letters > 2 * chinese
     return (
         0 < len(written) <= min(3 * len(question) + ADDED_CHARACTERS, LONGEST_QUESTION)
         and (bool(_ASKS.search(written)) or not _ASKS.search(question))
-        and bool(script.search(written))
+        and same_script
         and bool(same_words(said, written))
     )

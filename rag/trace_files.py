@@ -21,14 +21,16 @@ from rag.types import (
     Notice,
     Record,
     Score,
+    ServiceKind,
     Statement,
     Trace,
+    Usage,
 )
 from rag.views import FORMAT, VERSION, record_view
 
 LARGEST_BYTES = 20_000_000
 
-# Their seconds are the answer's; all others are the trace's.
+# Their seconds and usage are the answer's; all others are the trace's.
 _ANSWER_STAGES = {"first token", "answer", "check"}
 
 
@@ -154,6 +156,18 @@ class _Statement(_Layout):
     false_quotations: tuple[str, ...]
 
 
+class _Usage(_Layout):
+    stage: str
+    service: ServiceKind
+    model: str
+    requests: int = Field(ge=0)
+    input_tokens: int = Field(ge=0)
+    output_tokens: int = Field(ge=0)
+    counted: bool
+    cost: FiniteFloat | None
+    currency: str
+
+
 class _Settings(_Layout):
     model_config = ConfigDict(frozen=True, extra="allow")
     recall_depth: int
@@ -181,6 +195,8 @@ class _RecordFile(_Layout):
     calibrated: bool = True
     candidates: tuple[_Candidate, ...]
     seconds: dict[str, FiniteFloat]
+    standalone: str = ""
+    usage: tuple[_Usage, ...] = ()
     notices: tuple[_Notice, ...]
     # Only where an answer was written.
     answer: str | None = None
@@ -192,6 +208,7 @@ class _RecordFile(_Layout):
     problem: _Notice | None = None
 
     def record(self) -> Record:
+        usage = tuple(Usage(**used.model_dump()) for used in self.usage)
         trace = Trace(
             question=self.question,
             profile=self.profile,
@@ -208,10 +225,12 @@ class _RecordFile(_Layout):
             notices=tuple(notice.record() for notice in self.notices),
             reading=self.reading,
             calibrated=self.calibrated,
+            standalone=self.standalone,
+            usage=tuple(used for used in usage if used.stage not in _ANSWER_STAGES),
         )
-        return Record(self.id, self.asked_at, trace, self._answer(trace))
+        return Record(self.id, self.asked_at, trace, self._answer(trace, usage))
 
-    def _answer(self, trace: Trace) -> Answer | None:
+    def _answer(self, trace: Trace, usage: tuple[Usage, ...]) -> Answer | None:
         if self.answer is None or self.kind is None:
             return None
         found = {candidate.chunk.id: candidate for candidate in trace.candidates}
@@ -238,4 +257,5 @@ class _RecordFile(_Layout):
             statements=tuple(Statement(**statement.model_dump()) for statement in self.statements),
             dropped=self.dropped_citations,
             problem=None if self.problem is None else self.problem.record(),
+            usage=usage,
         )

@@ -123,7 +123,9 @@ def try_answerer(settings: Settings) -> Trial:
         if quotes:
             embedder = make_embedder(settings.index, settings.cache, settings.embeddings)
         # Only quotes look at vectors.
-        return make_answerer(kind, endpoint, cast(Embedder, embedder), sentences), embedder
+        return make_answerer(
+            kind, endpoint, cast(Embedder, embedder), sentences, settings.cache
+        ), embedder
 
     return _tried(make, lambda made: _use_answerer(*made))
 

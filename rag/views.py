@@ -43,6 +43,7 @@ def trace_view(trace: Trace) -> JSON:
     """What retrieval did."""
     return {
         "question": trace.question,
+        "standalone": trace.standalone,
         "profile": trace.profile,
         "models": dict(trace.models),
         "settings": dict(trace.settings),
@@ -52,6 +53,7 @@ def trace_view(trace: Trace) -> JSON:
         "relevant": trace.relevant,
         "candidates": [candidate_view(candidate) for candidate in trace.candidates],
         "seconds": {stage: round(seconds, 4) for stage, seconds in trace.seconds.items()},
+        "usage": [asdict(usage) for usage in trace.usage],
         "notices": [notice_view(notice) for notice in trace.notices],
     }
 
@@ -108,6 +110,7 @@ def answer_view(answer: Answer) -> JSON:
         "dropped_citations": answer.dropped,
         "problem": None if answer.problem is None else notice_view(answer.problem),
         "seconds": {stage: round(seconds, 4) for stage, seconds in answer.seconds.items()},
+        "usage": [asdict(usage) for usage in answer.usage],
     }
 
 

@@ -2,8 +2,9 @@
 
 The model's name chooses what it does: `echo`, `echo+slow`, `status-401`, `hang` and so on, see
 `MODES`; an unknown model gets 404. A mode that fails does so every time, `recovers-<status>` only
-on the first attempt. Every request is kept in `requests`, and `hung_up` is set when a client
-closes the connection in the middle of an answer.
+on the first attempt, `says <text>` always answers that text, and `<mode>+uncounted` tells no
+tokens. Every request is kept in `requests`, and `hung_up` is set when a client closes the
+connection in the middle of an answer.
 """
 
 from __future__ import annotations
@@ -72,6 +73,8 @@ class Connection(BaseHTTPRequestHandler):
                 self.fail(404, f"no route {self.path}")
             elif match := re.fullmatch(r"(status|recovers)-(\d+)", mode):
                 self.status_mode(match[1], int(match[2]))
+            elif match := re.fullmatch(r"says (.+)", mode, re.DOTALL):
+                self.answer(match[1])
             elif match := re.fullmatch(r"grade-(.+)", mode):
                 self.grade(match[1])
             elif mode in MODES:
@@ -115,8 +118,9 @@ class Connection(BaseHTTPRequestHandler):
 
     def complete(self, reason: str | None = "stop") -> None:
         self.chunk({}, reason)
-        usage = {"prompt_tokens": 9, "completion_tokens": 9, "total_tokens": 18}
-        self.event({**self.frame(), "choices": [], "usage": usage})
+        if self.body.get("stream_options") and self.pace != "uncounted":
+            usage = {"prompt_tokens": 9, "completion_tokens": 9, "total_tokens": 18}
+            self.event({**self.frame(), "choices": [], "usage": usage})
         self.raw(b"data: [DONE]\n\n")
 
     def begin(self) -> None:

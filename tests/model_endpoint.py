@@ -138,7 +138,17 @@ class Connection(BaseHTTPRequestHandler):
         results = [{"index": index, score: value} for index, value in rows]
         if "texts" in request.body:
             return self.send(results)
-        return self.send({"data" if "top_k" in request.body else "results": results})
+        listed = {"data" if "top_k" in request.body else "results": results}
+        return self.send(listed | self.BILLS.get(mode, {}))
+
+    # What services tell of their bill.
+    BILLS: ClassVar[dict[str, dict[str, Any]]] = {
+        "bills-searches": {"meta": {"billed_units": {"search_units": 2}}},
+        "bills-tokens": {"usage": {"total_tokens": 26}},
+        "bills-in-meta": {"meta": {"tokens": {"input_tokens": 26, "output_tokens": 0}}},
+        "bills-beside": {"tokens": {"input_tokens": 26, "output_tokens": 0}},
+        "bills-nonsense": {"usage": {"total_tokens": -1e300}, "meta": ["tokens"], "tokens": None},
+    }
 
     # What the first result is instead of [0, its score].
     RERANK: ClassVar[dict[str, list[Any]]] = {

@@ -11,6 +11,7 @@ import sys
 import threading
 import time
 import traceback
+from pathlib import Path
 from urllib.parse import quote
 
 import numpy as np
@@ -333,13 +334,13 @@ def test_no_thread_is_left_behind(endpoint):
     ],
 )
 def test_the_kind_chooses_the_answerer(kind, model, made):
-    answerer = make_answerer(kind, EndpointSettings(model=model), None, lambda text: [])
+    answerer = make_answerer(kind, EndpointSettings(model=model), None, lambda text: [], Path())
     assert isinstance(answerer, made)
 
 
 def test_chat_without_a_model_is_a_settings_error():
     with pytest.raises(SettingsError, match="RAG_LLM_MODEL"):
-        make_answerer("chat", EndpointSettings(), None, lambda text: [])
+        make_answerer("chat", EndpointSettings(), None, lambda text: [], Path())
 
 
 def test_importing_answerers_does_not_import_the_client():

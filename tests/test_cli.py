@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+from dataclasses import asdict
 from pathlib import Path
 
 import pytest
@@ -11,6 +12,7 @@ from click.testing import CliRunner, Result
 from rag import cli, opening
 from rag.errors import BackendError
 from rag.models import Answerer
+from rag.types import Usage
 from tests.fakes import FakeAnswerer
 from tests.test_pipeline import make
 
@@ -94,6 +96,22 @@ def test_a_saved_trace_is_printed_without_the_library(
     assert "[1] " in printed.stdout
     assert "rerank" in printed.stdout
     assert ("supported" in printed.stdout) is answered
+
+
+def test_a_saved_trace_tells_what_was_searched_and_what_it_used(
+    home: Path, files: Path, tmp_path: Path
+) -> None:
+    run(home, "add", files)
+    found = json.loads(run(home, "ask", "它睡在哪里？", "--json").stdout)
+    assert (found["standalone"], found["usage"]) == ("", [])
+    used = Usage("answer", "chat", "m", 1, 1_234, 210, False, 0.0012, "USD")
+    found |= {"standalone": "猫睡在\x1b哪里？", "kind": "generated", "usage": [asdict(used)]}
+    saved = tmp_path / "trace.json"
+    saved.write_text(json.dumps(found), encoding="utf-8")
+    printed = run(tmp_path / "elsewhere", "trace", saved).stdout
+    assert "Searched for: 猫睡在 哪里？" in printed
+    assert "about 1,234 tokens in, 210 out, first word " in printed
+    assert "about 0.0012 USD" in printed
 
 
 def test_what_is_no_trace_is_refused(home: Path, files: Path) -> None:

@@ -74,7 +74,9 @@ def opener(embedder: FakeEmbedder) -> Callable[[Settings, IndexSettings], Pipeli
             embedder=embedder,
             codec=TokenCodec(DIMENSIONS),
             reranker=None,
-            answerer=make_answerer("quotes", settings.endpoint, embedder, sentences),
+            answerer=make_answerer(
+                "quotes", settings.endpoint, embedder, sentences, settings.cache
+            ),
         )
 
     return opened

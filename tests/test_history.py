@@ -17,7 +17,7 @@ from rag.ingest import File
 from rag.pipeline import Pipeline
 from rag.store import Store
 from rag.trace_files import read_record, write_record
-from rag.types import Candidate, Chunk, Record, Score, Trace
+from rag.types import Candidate, Chunk, Record, Score, Trace, Usage
 from tests.fakes import DIMENSIONS, FakeAnswerer
 from tests.test_pipeline import ANIMALS, CHINESE, make
 
@@ -169,6 +169,33 @@ def test_a_search_has_no_answer(pipeline: Pipeline) -> None:
     again = read_record(write_record(record))
     assert again.answer is None
     assert rounded(again) == rounded(record)
+
+
+USAGE = (
+    Usage("rewrite", "chat", "m", 1, 9, 9, True, 0.00009, "USD"),
+    Usage("rerank", "rerank", "r", 2, 0, 0, True),
+    Usage("answer", "chat", "m", 1, 40, 20, False),
+    Usage("check", "embeddings", "e", 1, 30, 0, True),
+)
+
+
+def test_what_was_searched_and_what_it_used_are_read_back(pipeline: Pipeline) -> None:
+    answer = pipeline.ask("它睡在哪里？").answer
+    trace = replace(answer.trace, standalone="猫睡在哪里？", usage=USAGE[:2])
+    record = recorded(trace, replace(answer, trace=trace, usage=USAGE))
+    again = read_record(write_record(record))
+    assert again.answer is not None
+    assert (again.trace.searched, again.trace.usage) == ("猫睡在哪里？", USAGE[:2])
+    assert again.answer.usage == USAGE
+    assert rounded(again) == rounded(record)
+
+
+def test_a_trace_from_before_usage_was_counted_is_read(pipeline: Pipeline) -> None:
+    found = rounded(asked(pipeline, "cat"))
+    assert isinstance(found, dict)
+    del found["usage"], found["standalone"]
+    again = read_record(json.dumps(found))
+    assert (again.trace.searched, again.trace.usage) == ("cat", ())
 
 
 def test_an_answer_that_failed_keeps_its_problem(pipeline: Pipeline, tmp_path: Path) -> None:

@@ -6,15 +6,14 @@ What it shares with every reranker is in test_reranker_contract.
 from __future__ import annotations
 
 import time
-from concurrent.futures import ThreadPoolExecutor
 
 import numpy as np
 import pytest
 from pydantic import SecretStr
 
 from rag.errors import BackendError, SettingsError
+from rag.metering import Meter
 from rag.models import completions
-from rag.models.completions import Completion
 from rag.models.llm_reranker import (
     LIST_PASSAGES,
     SINGLE_REQUESTS,
@@ -77,10 +76,13 @@ def grader(base_url: str, model: str, seconds: float = 10.0, **changes) -> LLMRe
 def test_grades_are_read_from_every_shape(endpoint, mode, scores, requests):
     """What is nearly a list is read as one; what it lacks is asked for alone, and nothing else."""
     reranker = grader(endpoint.base_url, f"grade-{mode}")
-    assert reranker.score(QUESTION, PASSAGES) == pytest.approx(scores)
-    assert len(endpoint.requests) == reranker.usage.requests == requests
+    meter = Meter()
+    with meter.stage("rerank"):
+        assert reranker.score(QUESTION, PASSAGES) == pytest.approx(scores)
+    [usage] = meter.usage
+    assert len(endpoint.requests) == usage.requests == requests
     assert {request.body["temperature"] for request in endpoint.requests} == {0.0}
-    assert reranker.usage.prompt_tokens == 9 * requests
+    assert (usage.input_tokens, usage.output_tokens) == (9 * requests, 9 * requests)
 
 
 @pytest.mark.parametrize(
@@ -138,7 +140,7 @@ def test_single_requests_are_bounded():
 
     def refuses(endpoint, messages, seconds):
         asked.append(messages)
-        return Completion("I cannot.")
+        return "I cannot."
 
     reranker = load_llm_reranker(EndpointSettings(model="m", base_url="http://x/v1"), refuses)
     with pytest.raises(BackendError, match="200 of 200"):
@@ -150,25 +152,11 @@ def test_single_requests_are_bounded():
     assert len(asked) <= 2 + SINGLE_REQUESTS
 
 
-def test_usage_is_counted_by_all_threads_and_estimated_where_untold():
-    """No request is lost, and an endpoint that does not count still costs something."""
-
-    def silent(endpoint, messages, seconds):
-        return Completion('[{"passage": 1, "grade": 5}]')
-
-    reranker = LLMReranker(EndpointSettings(model="m", base_url="http://x/v1"), silent)
-    with ThreadPoolExecutor(8) as threads:
-        list(threads.map(lambda _: reranker.score(QUESTION, PASSAGES[:1]), range(200)))
-    assert reranker.usage.requests == 200
-    assert reranker.usage.completion_tokens == 200 * 7
-    assert reranker.usage.prompt_tokens > 200 * 100
-
-
 def test_an_endpoint_that_refuses_options_is_asked_without_them(endpoint):
     """Newer models want other names, older servers know no count of tokens."""
     messages = grading_messages("q", PASSAGES)
     settings = EndpointSettings(model="picky", base_url=endpoint.base_url)
-    assert completions.completed(settings, messages, 5.0) == Completion("Here [1].", 9, 9)
+    assert completions.completed(settings, messages, 5.0) == "Here [1]."
     assert endpoint.requests[0].body["stream_options"] == {"include_usage": True}
     assert "max_tokens" not in endpoint.requests[-1].body
 

@@ -14,6 +14,7 @@ import pytest
 from pydantic import SecretStr
 
 from rag.errors import BackendError, MissingKey, SettingsError
+from rag.metering import Meter, carried
 from rag.models import openai_embedder, token_estimate
 from rag.models.openai_embedder import load_openai_embedder
 from rag.settings import EmbeddingEndpointSettings
@@ -172,17 +173,20 @@ def test_token_spans_are_pieces_of_words_and_single_characters(
 
 
 def test_requests_and_tokens_are_counted(services: Services) -> None:
-    asked = embedder(services, dimensions=DIMENSIONS)
-    with ThreadPoolExecutor(4) as threads:
-        list(threads.map(asked.encode_question, ["the cat", "猫睡在哪里"] * 10))
-    assert asked.usage.requests == 20
-    assert asked.usage.tokens == 10 * 2 + 10 * 5
+    asked, meter = embedder(services, dimensions=DIMENSIONS), Meter()
+    with meter.stage("encode"), ThreadPoolExecutor(4) as threads:
+        list(threads.map(carried(asked.encode_question), ["the cat", "猫睡在哪里"] * 10))
+    [usage] = meter.usage
+    assert (usage.requests, usage.input_tokens) == (20, 10 * 2 + 10 * 5)
+    assert usage.counted
 
 
 def test_a_service_that_counts_no_tokens_is_counted_for(services: Services) -> None:
-    asked = embedder(services, "no-usage", DIMENSIONS)
-    asked.encode_question("猫睡在哪里")
-    assert (asked.usage.requests, asked.usage.tokens) == (1, 5)
+    asked, meter = embedder(services, "no-usage", DIMENSIONS), Meter()
+    with meter.stage("encode"):
+        asked.encode_question("猫睡在哪里")
+    [usage] = meter.usage
+    assert (usage.requests, usage.input_tokens, usage.counted) == (1, 5, False)
 
 
 # --- failures ------------------------------------------------------------------------------

@@ -59,7 +59,9 @@ def open_app(monkeypatch: pytest.MonkeyPatch) -> Open:
         monkeypatch.setenv("RAG_HOME", str(home))
         pipeline: Pipeline = make(home, **parts)  # type: ignore[arg-type]
         monkeypatch.setattr(rag.opening, "open_pipeline", lambda settings, index=None: pipeline)
-        monkeypatch.setattr(rag.opening, "open_library", lambda settings, index=None: pipeline.store)
+        monkeypatch.setattr(
+            rag.opening, "open_library", lambda settings, index=None: pipeline.store
+        )
         st.cache_resource.clear()
         app = AppTest.from_file(str(ROOT / "app.py"), default_timeout=30).run()
         return app.switch_page(page).run() if page else app

@@ -28,8 +28,8 @@ PAIRS = [
     ("波兰的首都是哪里？", "波兰.md", "华沙是波兰的首都。"),
 ]
 FILES = [
-    File.holding("poland.md", b"# Poland\n\nWarsaw is the capital of Poland. It is a city."),
-    File.holding("波兰.md", "# 波兰\n\n华沙是波兰的首都。疫苗应存放在冰箱里。".encode()),
+    File.holding("poland.md", b"Warsaw is the capital of Poland. It is a city."),
+    File.holding("波兰.md", "华沙是波兰的首都。疫苗应存放在冰箱里。".encode()),
 ]
 
 

@@ -10,7 +10,7 @@ import pytest
 from bs4 import BeautifulSoup
 
 from rag.report import html_report
-from rag.types import Answer, Candidate, Citation, Notice, Record, Statement, Trace
+from rag.types import Answer, Candidate, Citation, Notice, Record, Statement, Trace, Usage
 from tests.test_rank_flow import answered, candidate, shuffled, trace
 
 HOSTILE = (
@@ -184,6 +184,18 @@ def test_a_search_a_problem_and_nothing_relevant_are_told() -> None:
     soup = read(html_report(record(none, answer)))
     assert "Nothing in the library answers this question" in soup.text
     assert len(soup.select("article")) == 3
+
+
+def test_what_was_searched_and_what_it_cost_are_told() -> None:
+    asked = Usage("rewrite", "chat", "模型 <b>", 1, 1_234, 210, True, 0.0012, "USD")
+    found = replace(trace(shuffled(3)), standalone="猫睡在<i>哪里？", usage=(asked,))
+    page = html_report(record(found))
+    assert_harmless(page)
+    text = read(page).text
+    assert "Searched for: 猫睡在<i>哪里？" in text
+    assert "1,234 tokens in, 210 out, 0.0012 USD" in text
+    assert "模型 <b>" in text
+    assert "Searched for" not in html_report(record(trace(shuffled(3))))
 
 
 def test_an_empty_trace_makes_a_report() -> None:

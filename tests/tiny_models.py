@@ -1,13 +1,25 @@
-"""Folders with tiny random models, laid out as the real ones are.
+"""Folders with tiny random models, laid out as the real ones are; and the bundled model, for real.
 
-The libraries are imported where they are used: collecting the tests would wait for them.
+Each is made once in a process. The libraries are imported where they are used: collecting the
+tests would wait for them.
 """
 
 from __future__ import annotations
 
 import json
+from functools import cache
 from pathlib import Path
+from shutil import copytree
+from tempfile import TemporaryDirectory
 from typing import TYPE_CHECKING
+
+import pytest
+
+from rag.errors import MissingDependency
+from rag.models import Embedder
+from rag.models.bundled import bundled_model_folder
+from rag.models.embedders import make_embedder
+from rag.settings import load_settings
 
 if TYPE_CHECKING:
     from transformers import PreTrainedTokenizerBase, XLMRobertaConfig
@@ -18,6 +30,17 @@ LONGEST = 96
 _WORDS = ["the", "of", "fridge", "vaccine", "capital", "city", "Warsaw", "Poland"]
 _WORDS += ["疫苗", "冰箱", "首都", "波兰", "华沙"]
 _SIGNS = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789.,?，。？是的里哪在应存放"
+
+
+@cache
+def bundled() -> Embedder:
+    """The embedder of settings that nobody changed."""
+    settings = load_settings(environment={})
+    try:
+        bundled_model_folder(settings.cache)
+    except MissingDependency as missing:
+        pytest.skip(missing.message)
+    return make_embedder(settings.index, settings.cache, settings.embeddings)
 
 
 def tokenizer() -> PreTrainedTokenizerBase:
@@ -49,22 +72,36 @@ def _configuration(tokens: PreTrainedTokenizerBase, labels: int) -> XLMRobertaCo
 
 def pair_model(folder: Path, labels: int = 1) -> Path:
     """A cross-encoder as BAAI/bge-reranker-v2-m3 is one."""
-    import torch
-    from transformers import XLMRobertaForSequenceClassification
-
-    tokens = tokenizer()
-    with torch.random.fork_rng():
-        torch.manual_seed(20261122)
-        XLMRobertaForSequenceClassification(_configuration(tokens, labels)).save_pretrained(folder)
-    tokens.save_pretrained(folder)
-    return folder
+    return copytree(_pair_model(labels).name, folder, dirs_exist_ok=True)
 
 
 def bge_m3(folder: Path) -> Path:
     """A model as BAAI/bge-m3 is one, without its modules.json."""
+    return copytree(_bge_m3().name, folder, dirs_exist_ok=True)
+
+
+@cache
+def _pair_model(labels: int) -> TemporaryDirectory[str]:
+    import torch
+    from transformers import XLMRobertaForSequenceClassification
+
+    made = TemporaryDirectory()
+    tokens = tokenizer()
+    with torch.random.fork_rng():
+        torch.manual_seed(20261122)
+        model = XLMRobertaForSequenceClassification(_configuration(tokens, labels))
+        model.save_pretrained(made.name)
+    tokens.save_pretrained(made.name)
+    return made
+
+
+@cache
+def _bge_m3() -> TemporaryDirectory[str]:
     import torch
     from transformers import XLMRobertaModel
 
+    made = TemporaryDirectory()
+    folder = Path(made.name)
     tokens = tokenizer()
     with torch.random.fork_rng():
         torch.manual_seed(20261122)
@@ -72,7 +109,7 @@ def bge_m3(folder: Path) -> Path:
         for name, length in (("colbert_linear.pt", HIDDEN), ("sparse_linear.pt", 1)):
             torch.save(torch.nn.Linear(HIDDEN, length).state_dict(), folder / name)
     tokens.save_pretrained(folder)
-    return folder
+    return made
 
 
 def say_how_it_pools(folder: Path, pooling: str = "cls") -> Path:

@@ -48,7 +48,7 @@ def models(ctx: click.Context, as_json: bool) -> None:
 def download(ctx: click.Context, name: str, kind: str | None) -> None:
     """Download a model of the hub, so that it can be used without a connection.
 
-    Interrupt (Ctrl-C) to stop: what has arrived is kept, and the next download goes on from there.
+    Interrupt (Ctrl-C) to stop: the files that are complete are kept for the next download.
     """
     from rag.errors import SettingsError
     from rag.models.hub import download_model, download_size, hub_layout

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Generator, Hashable, Sequence
 from dataclasses import dataclass
+from pathlib import Path
 
 from rag.errors import SettingsError
 from rag.late_interaction import Span
@@ -21,12 +22,18 @@ def make_answerer(
     endpoint: EndpointSettings,
     embedder: Embedder,
     sentences: Callable[[str], list[Span]],
+    cache: Path,
 ) -> Answerer:
     """The answerer of a kind; `auto` is `chat` where an endpoint is configured, else `quotes`.
 
-    The last two are for quotes, see `QuoteAnswerer`.
-    Raises SettingsError for `chat` without a model.
+    `embedder` and `sentences` are for quotes, see `QuoteAnswerer`; a small model on this machine is
+    kept in `cache`. Raises SettingsError for `chat` without a model, MissingDependency and
+    BackendError.
     """
+    if kind == "tiny-llm":
+        from rag.models.tiny_llm import load_tiny_llm
+
+        return load_tiny_llm(cache)
     if kind == "quotes" or (kind == "auto" and not endpoint.configured):
         return QuoteAnswerer(embedder, sentences)
     if not endpoint.configured:

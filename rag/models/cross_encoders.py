@@ -6,7 +6,7 @@ reranker is chosen.
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from threading import Lock
 from typing import Any
@@ -20,21 +20,18 @@ from rag.models.hub import (
     has_files,
     loading,
     model_folder,
+    model_name,
     prepare_libraries,
 )
+from rag.models.layouts import PAIR_MODEL, PAIR_MODEL_WITH_CODE, RERANKER_SETTING
 from rag.types import Passage, Question
 
 Pair = tuple[str, str]
-
-RERANKER_SETTING = "RAG_QUERY_RERANKER_MODEL"
-REMOTE_CODE_SETTING = "RAG_QUERY_REMOTE_CODE"
 
 # A question with the longest chunk is some 550 tokens; more would only take memory.
 LONGEST = 1024
 
 BATCH = 16
-_SAFE_FILES = ("*.json", "*.txt", "*.model", "*.safetensors")
-_JUDGES_PAIRS = "ForSequenceClassification"
 
 
 class PairReranker:
@@ -114,33 +111,13 @@ def pair_model_folder(model: str, remote_code: bool = False) -> Path:
             f"Name one in {RERANKER_SETTING}: a folder, or a hub name like "
             "cross-encoder/ms-marco-MiniLM-L6-v2.",
         )
-    patterns = (*_SAFE_FILES, "*.py") if remote_code else _SAFE_FILES
-    folder = model_folder(
-        model, RERANKER_SETTING, patterns, lambda found: _check(model, found, remote_code)
-    )
+    folder = model_folder(model, PAIR_MODEL_WITH_CODE if remote_code else PAIR_MODEL)
     if not has_files(folder, "*.safetensors"):
         raise SettingsError(
             f"The model {model} has no weights in the safetensors format.",
             "Choose a model that has a model.safetensors: other formats can hold programs.",
         )
     return folder
-
-
-def _check(model: str, configuration: Mapping[str, Any], remote_code: bool) -> None:
-    # Without its own code such a model may load as another architecture with random weights.
-    if "auto_map" in configuration and not remote_code:
-        raise SettingsError(
-            f"The model {model} brings its own program code, which is not run unasked.",
-            f"Set {REMOTE_CODE_SETTING} to its name if you trust its authors, or choose another.",
-        )
-    # Otherwise the library would add a head of random weights and warn in a log.
-    architectures = configuration.get("architectures") or [""]
-    if not architectures[0].endswith(_JUDGES_PAIRS):
-        raise SettingsError(
-            f"The model {model} is no cross-encoder: its architecture "
-            f"{architectures[0] or '(none)'} has no head that judges a pair of texts.",
-            "Choose one like BAAI/bge-reranker-v2-m3, or run this one behind a rerank endpoint.",
-        )
 
 
 def require_one_score(model: str, labels: int) -> None:
@@ -157,8 +134,3 @@ def longest(configuration: Any, tokenizer: Any) -> int:
     # RoBERTa keeps two of its positions for itself.
     positions = getattr(configuration, "max_position_embeddings", LONGEST + 2) - 2
     return int(min(LONGEST, tokenizer.model_max_length, positions))
-
-
-def model_name(model: str, folder: Path) -> str:
-    """What a model is called: its hub name, or the name of its folder."""
-    return folder.resolve().name if Path(model).expanduser().is_dir() else model

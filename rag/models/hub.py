@@ -7,30 +7,23 @@ from __future__ import annotations
 
 import json
 import logging
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Container, Iterator
 from contextlib import contextmanager
 from pathlib import Path
-from typing import Any
 
 import huggingface_hub
-from huggingface_hub.errors import (
-    EntryNotFoundError,
-    HFValidationError,
-    LocalEntryNotFoundError,
-    RepositoryNotFoundError,
-)
+from huggingface_hub.errors import CachedRepoTreeNotFoundError, HFValidationError
 
-from rag.errors import BackendError, MissingDependency, SettingsError
+from rag.errors import BackendError, SettingsError
+from rag.models.downloading import Report, download, remote_files, reporting, said, unknown
 from rag.models.embedders import available_cores
-
-MODULES = "modules.json"
-CONFIGURATION = "config.json"
-INDEX_SETTING = "RAG_INDEX_MODEL"
+from rag.models.layouts import CONFIGURATION, MODULES, Layout, layout_of
 
 _WHY_NEEDED = {
     MODULES: "so it does not say how token vectors are pooled",
     CONFIGURATION: "so it is no model of transformers",
 }
+_INDEX_OF_WEIGHTS = "model.safetensors.index.json"
 
 
 def prepare_libraries() -> None:
@@ -52,38 +45,123 @@ def device() -> str:
     return "cuda" if torch.cuda.is_available() else "cpu"
 
 
-def model_folder(
-    model: str,
-    setting: str,
-    patterns: Sequence[str],
-    check: Callable[[Mapping[str, Any]], None] = lambda configuration: None,
-) -> Path:
-    """The folder of a model; from the hub only files of these patterns are fetched, once.
+def model_folder(model: str, layout: Layout) -> Path:
+    """The folder of a model; the hub is asked only for what is not on this machine.
 
-    `setting` is where the person named the model. `check` sees the model's configuration before
-    its weights are fetched, and raises where the model will not do.
-    Raises SettingsError where there is no such model, MissingDependency where the hub cannot be
-    reached, BackendError where a download fails or the configuration is broken.
+    A model that will not do is refused before its weights are fetched.
+    Raises SettingsError where there is no such model or it will not do, MissingDependency where
+    the hub cannot be reached, BackendError where a download fails or a file is broken.
     """
     folder = Path(model).expanduser()
-    of_hub = not folder.is_dir()
-    if of_hub:
-        local = is_cached(model, CONFIGURATION, setting)
+    if folder.is_dir():
+        require_files(folder, model, *layout.required)
+        _check(folder, model, layout)
+        return folder
+    cached = _cached_folder(model, layout)
+    if cached is not None:
+        _check(cached, model, layout)
+        if _is_whole(cached, model, layout):
+            return cached
+    files = remote_files(model, layout)
+    _require(files, model, *layout.required)
+    needed = {name: files[name] for name in layout.needed(files)}
+    return download(model, needed, layout.required, lambda folder: _check(folder, model, layout))
+
+
+def download_model(kind: str, model: str, report: Report, remote_code: bool = False) -> Path:
+    """The folder of a model, with all that loading it as this kind reads; see `model_folder`.
+
+    `report` is told the bytes that have arrived and those there will be.
+    Raises SettingsError too where models of this kind do not come from the hub.
+    """
+    with reporting(report):
+        return model_folder(model, hub_layout(kind, model, remote_code))
+
+
+def hub_layout(kind: str, model: str, remote_code: bool = False) -> Layout:
+    """The layout of the models of a kind. Raises SettingsError where the hub has none of them."""
+    found = layout_of(kind, remote_code)
+    if found is None:
+        raise SettingsError(
+            f"The model {model} does not come from the model hub.",
+            "See what each model needs: rag models",
+        )
+    return found
+
+
+def model_name(model: str, folder: Path) -> str:
+    """What a model is called: its hub name, or the name of its folder."""
+    return folder.resolve().name if Path(model).expanduser().is_dir() else model
+
+
+def is_here(model: str, layout: Layout) -> bool:
+    """Whether a model can be loaded without the hub: a folder, or whole in the hub's cache."""
+    folder = Path(model).expanduser()
+    if folder.is_dir():
+        return all((folder / name).is_file() for name in layout.required)
+    try:
+        cached = _cached_folder(model, layout)
+    except SettingsError:
+        return False
+    return cached is not None and _is_whole(cached, model, layout)
+
+
+def download_size(model: str, layout: Layout) -> int:
+    """Bytes that loading would fetch from the hub; 0 where nothing is missing.
+
+    Raises SettingsError and MissingDependency as `model_folder` does.
+    """
+    if is_here(model, layout):
+        return 0
+    files = remote_files(model, layout)
+    _require(files, model, *layout.required)
+    folder = _cached_folder(model, layout)
+    return sum(
+        files[name]
+        for name in layout.needed(files)
+        if folder is None or not (folder / name).is_file()
+    )
+
+
+def _cached_folder(model: str, layout: Layout) -> Path | None:
+    """The folder in the hub's cache that has a first file of the model."""
+    first = layout.required[0]
+    try:
+        path = huggingface_hub.hf_hub_download(model, first, local_files_only=True)
+    except HFValidationError as error:
+        raise unknown(model, layout.setting) from error
+    except OSError:
+        return None
+    return Path(path).parent
+
+
+def _is_whole(folder: Path, model: str, layout: Layout) -> bool:
+    """Whether everything is in the cache that loading reads."""
+    try:
+        names = [file.path for file in huggingface_hub.get_cached_repo_tree(model)]
+        expected = layout.needed(names)
+    except CachedRepoTreeNotFoundError:
+        # Earlier versions of the hub's library kept no list of a model's files.
+        expected = [*layout.required, *_indexed_weights(folder)]
+        names = [str(path.relative_to(folder).as_posix()) for path in folder.rglob("*")]
+        if not layout.weights(names):
+            return False
+    return all((folder / name).is_file() for name in expected)
+
+
+def _indexed_weights(folder: Path) -> set[str]:
+    """The files that the weights of a large model are split into."""
+    index = folder / _INDEX_OF_WEIGHTS
+    if not index.is_file():
+        return set()
+    return set(json.loads(index.read_text(encoding="utf-8"))["weight_map"].values())
+
+
+def _check(folder: Path, model: str, layout: Layout) -> None:
+    if CONFIGURATION in layout.required and (folder / CONFIGURATION).is_file():
         with loading(model):
-            path = huggingface_hub.hf_hub_download(model, CONFIGURATION, local_files_only=local)
-        folder = Path(path).parent
-    require_files(folder, model, CONFIGURATION)
-    with loading(model):
-        configuration = json.loads((folder / CONFIGURATION).read_text(encoding="utf-8"))
-    check(configuration)
-    weights = [pattern for pattern in patterns if pattern.endswith((".safetensors", ".bin"))]
-    if of_hub and not has_files(folder, *weights):
-        _ask_hub(model, CONFIGURATION, setting)
-        with loading(model):
-            huggingface_hub.snapshot_download(
-                model, allow_patterns=list(patterns), ignore_patterns=["onnx/*", "openvino/*"]
-            )
-    return folder
+            configuration = json.loads((folder / CONFIGURATION).read_text(encoding="utf-8"))
+        layout.check(model, configuration)
 
 
 def has_files(folder: Path, *patterns: str) -> bool:
@@ -93,9 +171,17 @@ def has_files(folder: Path, *patterns: str) -> bool:
 
 def require_files(folder: Path, model: str, *names: str) -> None:
     """Raise SettingsError where the folder lacks one of the files."""
+    _require({name for name in names if (folder / name).is_file()}, model, *names)
+
+
+def _require(found: Container[str], model: str, *names: str) -> None:
     for name in names:
-        if not (folder / name).is_file():
-            raise _lacks(model, name)
+        if name not in found:
+            why = _WHY_NEEDED.get(name, "so a part of it is missing")
+            raise SettingsError(
+                f"The model {model} has no {name}, {why}.",
+                "Download all of its files, or choose a model that has it.",
+            )
 
 
 @contextmanager
@@ -105,52 +191,7 @@ def loading(model: str) -> Iterator[None]:
         yield
     # The loaders run code of several libraries and document no exceptions of their own.
     except Exception as error:
-        reason = (str(error).splitlines() or [type(error).__name__])[0]
         raise BackendError(
-            f"The model {model} cannot be loaded: {reason.rstrip('.')}.",
+            f"The model {model} cannot be loaded: {said(error)}.",
             "Download it again (`hf download` and its name), or choose another model.",
         ) from error
-
-
-def is_cached(model: str, file: str, setting: str) -> bool:
-    """Whether the hub's cache holds the model; False where the hub has it."""
-    try:
-        huggingface_hub.hf_hub_download(model, file, local_files_only=True)
-    except HFValidationError as error:
-        raise _is_unknown(model, setting) from error
-    except LocalEntryNotFoundError:
-        # Asking for the file itself would wait half a minute for a hub that cannot be reached.
-        _ask_hub(model, file, setting)
-        return False
-    return True
-
-
-def _ask_hub(model: str, file: str, setting: str) -> None:
-    url = huggingface_hub.hf_hub_url(model, file)
-    try:
-        huggingface_hub.get_hf_file_metadata(url)
-    except EntryNotFoundError as error:
-        raise _lacks(model, file) from error
-    except RepositoryNotFoundError as error:
-        raise _is_unknown(model, setting) from error
-    # The hub's client lets through what its HTTP library raises.
-    except Exception as error:
-        raise MissingDependency(
-            f"The model {model} is not on this machine, and the model hub cannot be reached.",
-            f"Connect once, name a mirror in HF_ENDPOINT, or a folder with the model in {setting}.",
-        ) from error
-
-
-def _is_unknown(model: str, setting: str) -> SettingsError:
-    return SettingsError(
-        f"There is no folder and no hub model {model!r}.",
-        f"Correct {setting} or the same field in the settings file.",
-    )
-
-
-def _lacks(model: str, file: str) -> SettingsError:
-    why = _WHY_NEEDED.get(file, "so a part of it is missing")
-    return SettingsError(
-        f"The model {model} has no {file}, {why}.",
-        "Download all of its files, or choose a model that has it.",
-    )

@@ -17,15 +17,8 @@ from tokenizers import Tokenizer
 
 from rag.errors import SettingsError
 from rag.models.embedders import Output, TextEmbedder
-from rag.models.hub import (
-    CONFIGURATION,
-    INDEX_SETTING,
-    MODULES,
-    is_cached,
-    loading,
-    prepare_libraries,
-    require_files,
-)
+from rag.models.hub import loading, model_folder, model_name, prepare_libraries, require_files
+from rag.models.layouts import CONFIGURATION, INDEX_SETTING, MODULES, SENTENCE_TRANSFORMER
 from rag.models.padding import padded
 from rag.types import Vector
 
@@ -79,26 +72,20 @@ def load_sentence_transformer(model: str, prompts: Mapping[str, str] | None = No
             f"Name one in {INDEX_SETTING}: a folder, or a hub name like intfloat/e5-small-v2.",
         )
     prepare_libraries()
-    folder = Path(model).expanduser()
-    if folder.is_dir():
-        require_files(folder, model, MODULES, *_pooling_files(folder, model))
-        name, path, local = folder.resolve().name, str(folder), True
-    else:
-        name, path, local = model, model, is_cached(model, MODULES, INDEX_SETTING)
+    folder = model_folder(model, SENTENCE_TRANSFORMER)
+    require_files(folder, model, *_pooling_files(folder, model))
     with loading(model):
         loaded = SentenceTransformer(
-            path,
+            str(folder),
             device="cpu",
             prompts=dict(prompts) if prompts else None,
-            local_files_only=local,
+            local_files_only=True,
         )
-    return _embedder(name, loaded)
+    return _embedder(model_name(model, folder), loaded)
 
 
 def _pooling_files(folder: Path, model: str) -> list[str]:
     """The files that say how the model of a folder pools."""
-    if not (folder / MODULES).is_file():
-        return []
     with loading(model):
         modules = json.loads((folder / MODULES).read_text(encoding="utf-8"))
         return [

@@ -38,9 +38,9 @@ def unrecalled(
     """The one of these chunks that recall came nearest to, and the depth that reaches it."""
     query, library = query_settings(trace), store.state()
     depth = max(1, min(library.chunks, DEEPEST))
-    vector = embedder.encode_question(trace.question).dense
+    vector = embedder.encode_question(trace.searched).dense
     dense = ranked(store.search_dense(vector, depth))
-    lexical = ranked(store.search_lexical(fold(trace.question), depth))
+    lexical = ranked(store.search_lexical(fold(trace.searched), depth))
 
     def reached(chunk: Chunk) -> int:
         """The depth at which one of the arms finds it."""
