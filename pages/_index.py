@@ -26,8 +26,8 @@ def show_notice() -> None:
         ui.show_notice(notice)
 
 
-def show_indexes(wanted: IndexSettings) -> None:
-    """The way to the index `wanted`, and all indexes there are."""
+def show_indexes(chosen: Settings) -> None:
+    """The way to the index of these settings, which need not be saved, and all there are."""
     settings = load_settings()
     in_use = ui.index_in_use(settings)
     job = _jobs().get(str(settings.home))
@@ -36,15 +36,16 @@ def show_indexes(wanted: IndexSettings) -> None:
     else:
         if job is not None and job.problem is not None:
             ui.show_problem(job.problem)
-        _offer(settings, wanted, in_use)
+        _offer(chosen, in_use)
     indexes = ui.library().indexes.listed()
     with st.expander(ui.counted(len(indexes), "index", "indexes"), icon=":material/database:"):
         for record in indexes:
             _show_index(settings, record, in_use, busy=job is not None and job.running)
 
 
-def _offer(settings: Settings, wanted: IndexSettings, in_use: IndexSettings) -> None:
+def _offer(chosen: Settings, in_use: IndexSettings) -> None:
     """What choosing this index means, and the button that does it."""
+    wanted = chosen.index
     documents = [one for one in ui.library().documents() if one.status == "ready"]
     left = [one.id for one in documents]
     if wanted.fingerprint in {one.fingerprint for one in ui.library().indexes.listed()}:
@@ -66,7 +67,7 @@ def _offer(settings: Settings, wanted: IndexSettings, in_use: IndexSettings) -> 
         st.markdown("This is another index. It holds all documents.")
         label = "Switch to it"
     if st.button(label, icon=":material/database:", type="primary"):
-        _start(settings, wanted)
+        _start(chosen, wanted)
         st.rerun()
 
 
@@ -108,11 +109,12 @@ def _start(settings: Settings, index: IndexSettings) -> None:
     loading = ui.loading(settings, index)
 
     def build() -> Build:
-        return loading.result().build_index
+        return loading.pipeline.result().build_index
 
-    _jobs()[str(settings.home)] = IndexJob(
-        build, lambda: opening.switch_index(load_settings(settings.home), index)
-    )
+    def switch() -> None:
+        opening.switch_index(load_settings(settings.home), index, settings.profile)
+
+    _jobs()[str(settings.home)] = IndexJob(build, switch)
 
 
 @st.fragment(run_every=_REFRESH_SECONDS)

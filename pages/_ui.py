@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from concurrent.futures import Future, ThreadPoolExecutor
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import contextmanager
+from dataclasses import dataclass, field
 from pathlib import Path
 
 import streamlit as st
@@ -21,6 +22,7 @@ from rag.history import History
 from rag.ingest import File
 from rag.jobs import AddJob
 from rag.models.answerers import answerer_identity
+from rag.models.downloading import reporting
 from rag.models.rerankers import reranker_identity
 from rag.pipeline import Pipeline
 from rag.serving import sample_files
@@ -88,15 +90,47 @@ def index_in_use(settings: Settings) -> IndexSettings:
     return opening.index_in_use(settings)
 
 
-def loading(settings: Settings, index: IndexSettings) -> Future[Pipeline]:
+@dataclass
+class Loading:
+    """A pipeline that is being loaded; `done` of `total` bytes of a model are downloaded."""
+
+    settings: Settings
+    index: IndexSettings
+    done: int = 0
+    total: int = 0
+    pipeline: Future[Pipeline] = field(init=False)
+
+    def __post_init__(self) -> None:
+        self.pipeline = ThreadPoolExecutor(max_workers=1).submit(self._load)
+
+    def _load(self) -> Pipeline:
+        with reporting(self._report):
+            return opening.open_pipeline(self.settings, self.index)
+
+    def _report(self, done: int, total: int) -> None:
+        self.done, self.total = done, total
+
+    def waited_for(self) -> Pipeline:
+        """The pipeline; what is still to be done for it is shown meanwhile."""
+        if not self.pipeline.done():
+            with st.spinner("Loading the models …"):
+                bar = st.empty()
+                while not wait([self.pipeline], _REFRESH_SECONDS).done:
+                    if self.total:
+                        text = f"Downloading {self.done / 1e6:,.0f} of {self.total / 1e6:,.0f} MB"
+                        bar.progress(min(self.done / self.total, 1.0), text=text)
+                bar.empty()
+        return self.pipeline.result()
+
+
+def loading(settings: Settings, index: IndexSettings) -> Loading:
     """The pipeline over an index, loaded once for all sessions, in the background."""
-    return _loading(str(settings.home), index)
+    return _loading(str(settings.home), settings.profile, index)
 
 
 @st.cache_resource(show_spinner=False, max_entries=2)
-def _loading(home: str, index: IndexSettings) -> Future[Pipeline]:
-    settings = load_settings(Path(home))
-    return ThreadPoolExecutor(max_workers=1).submit(lambda: opening.open_pipeline(settings, index))
+def _loading(home: str, profile: str, index: IndexSettings) -> Loading:
+    return Loading(load_settings(Path(home), profile), index)
 
 
 def pipeline() -> Pipeline:
@@ -110,15 +144,12 @@ def pipeline_of(settings: Settings) -> Pipeline:
     A failure is raised, and forgotten, so that the next call tries again.
     """
     index = index_in_use(settings)
-    here = loading(settings, index)
     try:
-        if not here.done():
-            with st.spinner("Loading the models …"):
-                here.result()
+        here = loading(settings, index).waited_for()
         identity = hash((reranker_identity(settings), answerer_identity(settings)))
-        return _with_models(here.result(), index, identity, settings).with_settings(settings)
+        return _with_models(here, index, identity, settings).with_settings(settings)
     except RAGError:
-        _loading.clear(str(settings.home), index)
+        _loading.clear(str(settings.home), settings.profile, index)
         raise
 
 

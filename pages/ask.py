@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 import streamlit as st
 
+from pages import _index as index
 from pages import _ui as ui
 from pages._markdown import passage, plain, safe
 from rag.documents import SUFFIXES
@@ -35,6 +36,8 @@ def page() -> None:
     with ui.errors_shown():
         records = ui.library().documents()
     ui.sidebar(records)
+    with ui.errors_shown():
+        index.show_notice()
     question = asked()
     # A place of its own, so that the welcome is gone as soon as a question is there.
     first = st.empty()

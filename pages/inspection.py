@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import streamlit as st
 
+from pages import _index as index
 from pages import _ui as ui
 from pages._inspection import (
     chosen,
@@ -37,6 +38,7 @@ def page() -> None:
     with ui.errors_shown():
         ui.sidebar(ui.library().documents())
         st.title("Inspect")
+        index.show_notice()
         choose_question()
         record = ui.inspected()
         if record is None:

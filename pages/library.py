@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 import streamlit as st
 
+from pages import _index as index
 from pages import _ui as ui
 from pages._markdown import passage, plain
 from rag.documents import SUFFIXES
@@ -22,6 +23,7 @@ def page() -> None:
         records = ui.library().documents()
         ui.sidebar(records)
         st.title("Library")
+        index.show_notice()
         upload()
         ui.show_job()
         if not records:

@@ -74,7 +74,7 @@ def sidebar() -> None:
 def indexes(chosen: Settings) -> None:
     """The way to the index of these settings, and what indexes there are."""
     try:
-        _index.show_indexes(chosen.index)
+        _index.show_indexes(chosen)
     except RAGError as error:
         ui.show_notice(error.notice)
 

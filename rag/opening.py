@@ -16,7 +16,7 @@ from rag.models.rerankers import make_reranker
 from rag.models.token_centre import token_centre
 from rag.pipeline import Pipeline
 from rag.sentences import sentences
-from rag.settings import IndexSettings, Settings, built_in_indexes
+from rag.settings import IndexSettings, Settings, built_in_indexes, load_settings
 from rag.settings_file import save_settings
 from rag.store import Indexes, Store
 from rag.token_codes import TokenCodec
@@ -120,13 +120,16 @@ def open_pipeline(settings: Settings, index: IndexSettings | None = None) -> Pip
     )
 
 
-def switch_index(settings: Settings, index: IndexSettings) -> None:
+def switch_index(settings: Settings, index: IndexSettings, profile: str = "") -> None:
     """Let another index answer from now on, also after the next start: one atomic write.
 
+    It belongs to the profile in use, or to `profile`, which is in use from then on.
     Raises SettingsError where the file cannot be written or the environment says otherwise.
     """
-    if index != settings.index:
-        save_settings(settings, settings.model_copy(update={"index": index}))
+    after = settings
+    if profile and profile != settings.profile:
+        after = load_settings(settings.home, profile)
+    save_settings(settings, after.model_copy(update={"index": index}))
     Indexes.at(settings.home).use(index.fingerprint)
 
 

@@ -15,7 +15,7 @@ import pytest
 
 from rag.errors import BackendError, MissingDependency, RAGError, SettingsError
 from rag.models.downloading import reporting
-from rag.models.hub import download_model, download_size, is_here, model_folder
+from rag.models.hub import download_model, download_size, is_here, model_folder, require_memory
 from rag.models.layouts import BGE_M3, LAYOUTS, PAIR_MODEL, SENTENCE_TRANSFORMER
 from tests import tiny_models
 from tests.hub_server import Hub, running_hub
@@ -178,6 +178,16 @@ def test_a_full_disk_is_told_before_the_download(hub: Hub, monkeypatch: pytest.M
         model_folder(PAIR, PAIR_MODEL)
     assert "HF_HOME" in caught.value.hint
     assert not any(request.startswith("GET /someone") for request in hub.requests)
+
+
+def test_a_model_larger_than_the_memory_is_refused(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    (tmp_path / "model.safetensors").write_bytes(bytes(100))
+    require_memory(tmp_path, "large")
+    monkeypatch.setattr(os, "sysconf", lambda name: 9)
+    with pytest.raises(SettingsError, match="memory"):
+        require_memory(tmp_path, "large")
 
 
 @pytest.mark.parametrize("model", ["someone/没有这个模型", "someone/no-such-model", "a/b/c"])

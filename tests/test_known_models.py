@@ -150,9 +150,15 @@ def test_a_hub_that_is_silent_is_waited_for_once(
     assert (found.cached, found.reachable) == (False, False)
 
 
-def test_language_models_as_rerankers_are_refused_in_words(tmp_path: Path) -> None:
-    for name in ("BAAI/bge-reranker-v2-gemma", "BAAI/bge-reranker-v2-minicpm-layerwise"):
-        assert "Refused" in status(settings(tmp_path), name).missing
+def test_a_model_that_would_be_refused_is_not_offered(tmp_path: Path) -> None:
+    assert "Refused" in status(settings(tmp_path), "BAAI/bge-reranker-v2-minicpm-layerwise").missing
+
+
+def test_a_model_with_its_own_code_has_to_be_allowed(tmp_path: Path) -> None:
+    name = "jinaai/jina-reranker-v2-base-multilingual"
+    assert "RAG_QUERY_REMOTE_CODE" in status(settings(tmp_path), name).missing
+    allowed = settings(tmp_path, RAG_QUERY_REMOTE_CODE=name)
+    assert "hub cannot be reached" in status(allowed, name).missing
 
 
 def test_the_list_is_printed_and_given_as_json(tmp_path: Path) -> None:

@@ -182,8 +182,8 @@ def test_model_without_a_head_is_refused(load_reranker, m3_folder):
 
 
 def test_language_model_is_refused(load_reranker, tmp_path):
-    (tmp_path / "config.json").write_text(json.dumps({"architectures": ["GemmaForCausalLM"]}))
-    with pytest.raises(SettingsError, match="GemmaForCausalLM") as caught:
+    (tmp_path / "config.json").write_text(json.dumps({"architectures": ["LlamaForCausalLM"]}))
+    with pytest.raises(SettingsError, match="LlamaForCausalLM") as caught:
         load_reranker(str(tmp_path))
     assert "rerank endpoint" in caught.value.hint
 
@@ -282,9 +282,9 @@ def test_weights_that_never_arrived_are_asked_for_again(load_reranker, offline, 
 def test_model_that_will_not_do_is_refused_before_its_weights_are_fetched(
     load_reranker, offline, tmp_path
 ):
-    (tmp_path / "config.json").write_text(json.dumps({"architectures": ["GemmaForCausalLM"]}))
+    (tmp_path / "config.json").write_text(json.dumps({"architectures": ["LlamaForCausalLM"]}))
     cache_as_of_the_hub(tmp_path / "hub", tmp_path)
-    with pytest.raises(SettingsError, match="GemmaForCausalLM"):
+    with pytest.raises(SettingsError, match="LlamaForCausalLM"):
         load_reranker("someone/tiny")
 
 
@@ -308,6 +308,49 @@ def test_without_flagembedding_the_hint_is_the_install_command(monkeypatch, pair
         with pytest.raises(MissingDependency) as caught:
             load(str(pair_folder))
         assert 'pip install "ranklens[bge]"' in caught.value.hint
+
+
+def test_a_gemma_reranker_gives_how_much_it_would_like_to_answer_yes(load_bge_reranker, tmp_path):
+    """As the card of BAAI/bge-reranker-v2-gemma says: the logit of Yes after both texts."""
+    import torch
+    from transformers import GemmaConfig, GemmaForCausalLM
+
+    tokens = tiny_models.tokenizer()
+    tokens.model_max_length = 512
+    configuration = GemmaConfig(
+        vocab_size=len(tokens),
+        hidden_size=32,
+        intermediate_size=64,
+        num_hidden_layers=2,
+        num_attention_heads=4,
+        num_key_value_heads=1,
+        head_dim=8,
+        initializer_range=0.5,
+        pad_token_id=tokens.pad_token_id,
+        bos_token_id=tokens.bos_token_id,
+        eos_token_id=tokens.eos_token_id,
+    )
+    with torch.random.fork_rng():
+        torch.manual_seed(20261122)
+        model = GemmaForCausalLM(configuration).eval()
+    model.save_pretrained(tmp_path)
+    tokens.save_pretrained(tmp_path)
+    scores = load_bge_reranker(str(tmp_path)).score(asked(QUESTION), passages(TEXTS))
+
+    def ids(text):
+        return tokens(text, add_special_tokens=False)["input_ids"]
+
+    rule = (
+        "Given a query A and a passage B, determine whether the passage contains an answer to the "
+        "query by providing a prediction of either 'Yes' or 'No'."
+    )
+    for text, score in zip(TEXTS, scores, strict=True):
+        parts = [ids(f"A: {QUESTION}"), ids("\n"), ids(f"B: {text}"), ids("\n"), ids(rule)]
+        whole = [tokens.bos_token_id, *(one for part in parts for one in part)]
+        with torch.inference_mode():
+            logit = model(torch.tensor([whole])).logits[0, -1, ids("Yes")[0]]
+        assert score == pytest.approx(logit.sigmoid().item(), abs=1e-5)
+    assert len({round(score, 4) for score in scores}) > 1
 
 
 # BGE-M3

@@ -4,14 +4,18 @@ from __future__ import annotations
 
 import re
 from pathlib import Path
+from threading import Event
 from typing import Any
 
 import pytest
 import streamlit as st
 from streamlit.testing.v1 import AppTest
 
+import rag.models.hub
 import rag.opening
 import rag.trial
+from rag.errors import BackendError
+from rag.models.downloading import Report
 from rag.settings import SETTINGS_FILE, load_settings
 from tests.fakes import FakeEmbedder
 from tests.model_endpoint import Services, services
@@ -158,6 +162,37 @@ def test_only_what_a_kind_needs_is_asked_for() -> None:
     assert field(app, "May run its own code").value == ""
     # Another index is built, never just saved.
     assert "Embedder: " not in texts(app)
+
+
+def test_a_model_of_the_hub_is_downloaded_before_it_is_tried(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    """Its size before, its progress during; a download that breaks off is told."""
+    told, going_on = Event(), Event()
+
+    def breaks_off(kind: str, model: str, report: Report, remote_code: bool = False) -> Path:
+        report(5_000_000, 2_290_000_000)
+        told.set()
+        going_on.wait(30)
+        raise BackendError(f"The download of {model} broke off.", "Start again.")
+
+    monkeypatch.setattr(rag.models.hub, "download_model", breaks_off)
+    monkeypatch.setattr(rag.models.hub, "is_here", lambda model, layout: False)
+    app = field(opened(), "Reranker").set_value("bge").run()
+    assert_clean(app)
+    assert "2,290 MB to fetch" in texts(app)
+    assert app.button(key="test-reranker").disabled
+    app = press(app, "Download")
+    assert told.wait(30)
+    app = app.run()
+    bars = [bar.proto.text for bar in app.get("progress")]
+    assert [re.sub(r"\\", "", text) for text in bars] == ["BAAI/bge-reranker-v2-m3: 5 of 2,290 MB"]
+    going_on.set()
+    while not app.error:
+        app = app.run()
+    assert_clean(app)
+    assert "The download of BAAI/bge-reranker-v2-m3 broke off." in texts(app)
+    assert [button for button in app.button if button.label == "Download"]
 
 
 def test_what_stands_on_the_page_and_is_not_valid_is_told() -> None:

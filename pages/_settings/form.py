@@ -162,7 +162,7 @@ class Form:
             options.append(typed)
         chosen = st.selectbox(
             options=options,
-            format_func=lambda one: one or (f"{own} (its own)" if own else "none"),
+            format_func=lambda one: one or (f"{own} (default)" if own else "none"),
             accept_new_options=True,
             **common,
         )

@@ -101,11 +101,11 @@ def _on_this_machine(kind: str, model: str, remote_code: bool) -> bool:
     if problem is not None:
         ui.show_notice(problem)
         return False
-    left, right = st.columns([3, 1], vertical_alignment="center")
-    left.caption(f":material/cloud: Not on this machine: {size:,} MB to fetch from the model hub")
-    if right.button("Download", key=f"download-{kind}", icon=":material/download:"):
-        _start(kind, model, remote_code)
-        st.rerun()
+    with st.container(horizontal=True, vertical_alignment="center"):
+        st.caption(f":material/cloud: Not on this machine: {size:,} MB to fetch from the model hub")
+        if st.button("Download", key=f"download-{kind}", icon=":material/download:"):
+            _start(kind, model, remote_code)
+            st.rerun()
     return False
 
 

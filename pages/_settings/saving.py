@@ -25,16 +25,14 @@ def offer(saved: Settings, shown: Settings, chosen: Settings) -> None:
         found = {"profile": (saved.profile, chosen.profile), **found}
     if not found:
         return
-    with st.bottom:
-        left, right = st.columns([3, 1], vertical_alignment="center")
-        left.markdown(" · ".join(_line(name, *values) for name, values in found.items()))
-        with right.container(horizontal=True, horizontal_alignment="right"):
-            st.button("Undo", type="tertiary", icon=":material/undo:", on_click=Form.reset)
-            if st.button("Save", type="primary", icon=":material/save:"):
-                with ui.errors_shown():
-                    names = save_settings(saved, chosen)
-                st.session_state[_SAVED] = ", ".join(LABELS[name] for name in names)
-                st.rerun()
+    with st.bottom, st.container(horizontal=True, wrap=False, vertical_alignment="center"):
+        st.markdown(" · ".join(_line(name, *values) for name, values in found.items()))
+        st.button("Undo", type="tertiary", icon=":material/undo:", on_click=Form.reset)
+        if st.button("Save", type="primary", icon=":material/save:"):
+            with ui.errors_shown():
+                names = save_settings(saved, chosen)
+            st.session_state[_SAVED] = ", ".join(LABELS[name] for name in names)
+            st.rerun()
 
 
 def tell() -> None:

@@ -33,9 +33,13 @@ def pipeline_of(ctx: click.Context) -> Pipeline:
     settings = settings_of(ctx)
     with status_line() as show:
         show("Loading the models …")
+        from rag.models.downloading import reporting
         from rag.opening import index_notice, open_pipeline
 
-        pipeline = open_pipeline(settings)
+        with reporting(
+            lambda done, total: show(f"Downloading {done / 1e6:,.0f} of {total / 1e6:,.0f} MB")
+        ):
+            pipeline = open_pipeline(settings)
     notice = index_notice(settings, pipeline.store)
     if notice is not None:
         click.secho(str(notice), err=True, fg="yellow")

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import torch
 from tokenizers import Tokenizer
+from transformers import AutoConfig
 
 from rag.errors import MissingDependency, SettingsError
 from rag.models.cross_encoders import (
@@ -24,33 +25,46 @@ from rag.models.cross_encoders import (
 )
 from rag.models.embedders import Output, TextEmbedder
 from rag.models.hub import device, loading, model_folder, model_name, prepare_libraries
-from rag.models.layouts import BGE_M3, INDEX_SETTING, TOKENIZER
+from rag.models.layouts import (
+    BGE_M3,
+    BGE_RERANKER,
+    GEMMA,
+    INDEX_SETTING,
+    TOKENIZER,
+    architecture,
+)
 from rag.models.padding import padded
 from rag.sparse_weights import sparse_weights
 from rag.types import Vector
 
-# FlagEmbedding runs the first batch twice, so a small one is worth more than it costs on a CPU.
-BATCH_CPU = 8
-BATCH_CUDA = 128
+# On a CPU and on CUDA. FlagEmbedding runs the first batch twice, so a small one is worth more than
+# it costs on a CPU. A language model gives a number a token of its vocabulary at every place of a
+# text, which takes half a gigabyte a pair.
+ENCODER_BATCHES = (8, 128)
+LANGUAGE_MODEL_BATCHES = (1, 8)
 
 
 def load_bge_reranker(model: str) -> PairReranker:
-    """A reranker of the BGE family that is an encoder: a local folder or a hub name.
+    """A reranker of the BGE family: an encoder or bge-reranker-v2-gemma; a folder or a hub name.
 
-    Raises SettingsError for a model that is none (-gemma and -layerwise are language models),
+    Raises SettingsError for a model that is none (-minicpm-layerwise brings its own code),
     MissingDependency without FlagEmbedding or the hub, BackendError where the files are broken.
     """
     flag_embedding = _flag_embedding()
     prepare_libraries()
-    folder = pair_model_folder(model)
+    folder = pair_model_folder(model, BGE_RERANKER)
     place = device()
     with loading(model):
-        network = flag_embedding.FlagReranker(str(folder), use_fp16=place == "cuda", devices=place)
+        writes = architecture(AutoConfig.from_pretrained(folder).to_dict()) == GEMMA
+        kind = flag_embedding.FlagLLMReranker if writes else flag_embedding.FlagReranker
+        network = kind(str(folder), use_fp16=place == "cuda", devices=place)
         if place == "cpu":
             network.model.float()
         network.max_length = longest(network.model.config, network.tokenizer)
-    require_one_score(model, network.model.config.num_labels)
-    batch = BATCH_CPU if place == "cpu" else BATCH_CUDA
+    if not writes:
+        require_one_score(model, network.model.config.num_labels)
+    cpu, cuda = LANGUAGE_MODEL_BATCHES if writes else ENCODER_BATCHES
+    batch = cpu if place == "cpu" else cuda
 
     def logits(pairs: list[Pair]) -> Sequence[float]:
         scores: list[float] = network.compute_score(pairs, batch_size=batch)
@@ -132,13 +146,17 @@ class BgeM3Network:
 def _flag_embedding() -> Any:
     try:
         library = import_module("FlagEmbedding")
-        reranker: Any = import_module("FlagEmbedding.inference.reranker.encoder_only.base")
+        rerankers: list[Any] = [
+            import_module(f"FlagEmbedding.inference.reranker.{kind}.base")
+            for kind in ("encoder_only", "decoder_only")
+        ]
     except ImportError as error:
         raise MissingDependency(
             "The package FlagEmbedding is not installed or does not work here.",
             'Run: pip install "ranklens[bge]"',
         ) from error
     # The library has no switch for its progress bars.
-    reranker.tqdm = lambda batches, **_: batches
-    reranker.trange = lambda *bounds, **_: range(*bounds)
+    for reranker in rerankers:
+        reranker.tqdm = lambda batches, **_: batches
+        reranker.trange = lambda *bounds, **_: range(*bounds)
     return library

@@ -22,8 +22,9 @@ from rag.models.hub import (
     model_folder,
     model_name,
     prepare_libraries,
+    require_memory,
 )
-from rag.models.layouts import PAIR_MODEL, PAIR_MODEL_WITH_CODE, RERANKER_SETTING
+from rag.models.layouts import PAIR_MODEL, PAIR_MODEL_WITH_CODE, RERANKER_SETTING, Layout
 from rag.types import Passage, Question
 
 Pair = tuple[str, str]
@@ -75,7 +76,7 @@ def load_cross_encoder(model: str, remote_code: bool = False) -> PairReranker:
     MissingDependency where the hub cannot be reached, BackendError where the files are broken.
     """
     prepare_libraries()
-    folder = pair_model_folder(model, remote_code)
+    folder = pair_model_folder(model, PAIR_MODEL_WITH_CODE if remote_code else PAIR_MODEL)
     with loading(model):
         network = CrossEncoder(
             str(folder),
@@ -100,7 +101,7 @@ def load_cross_encoder(model: str, remote_code: bool = False) -> PairReranker:
     return PairReranker(model_name(model, folder), logits)
 
 
-def pair_model_folder(model: str, remote_code: bool = False) -> Path:
+def pair_model_folder(model: str, layout: Layout) -> Path:
     """The folder of a model that gives one logit a pair, its weights in safetensors.
 
     Raises what `load_cross_encoder` raises.
@@ -111,12 +112,13 @@ def pair_model_folder(model: str, remote_code: bool = False) -> Path:
             f"Name one in {RERANKER_SETTING}: a folder, or a hub name like "
             "cross-encoder/ms-marco-MiniLM-L6-v2.",
         )
-    folder = model_folder(model, PAIR_MODEL_WITH_CODE if remote_code else PAIR_MODEL)
+    folder = model_folder(model, layout)
     if not has_files(folder, "*.safetensors"):
         raise SettingsError(
             f"The model {model} has no weights in the safetensors format.",
             "Choose a model that has a model.safetensors: other formats can hold programs.",
         )
+    require_memory(folder, model)
     return folder
 
 

