@@ -21,7 +21,7 @@ from rag.errors import RAGError
 from rag.history import History
 from rag.ingest import File
 from rag.jobs import AddJob
-from rag.models.answerers import answerer_identity
+from rag.models.answerers import answerer_identity, answerer_name
 from rag.models.downloading import reporting
 from rag.models.rerankers import reranker_identity
 from rag.pipeline import Pipeline
@@ -125,11 +125,12 @@ class Loading:
 
 def loading(settings: Settings, index: IndexSettings) -> Loading:
     """The pipeline over an index, loaded once for all sessions, in the background."""
-    return _loading(str(settings.home), settings.profile, index)
+    endpoint = hash(settings.embeddings)
+    return _loading(str(settings.home), settings.profile, index, endpoint)
 
 
 @st.cache_resource(show_spinner=False, max_entries=2)
-def _loading(home: str, profile: str, index: IndexSettings) -> Loading:
+def _loading(home: str, profile: str, index: IndexSettings, endpoint: int) -> Loading:
     return Loading(load_settings(Path(home), profile), index)
 
 
@@ -149,7 +150,7 @@ def pipeline_of(settings: Settings) -> Pipeline:
         identity = hash((reranker_identity(settings), answerer_identity(settings)))
         return _with_models(here, index, identity, settings).with_settings(settings)
     except RAGError:
-        _loading.clear(str(settings.home), settings.profile, index)
+        _loading.clear(str(settings.home), settings.profile, index, hash(settings.embeddings))
         raise
 
 
@@ -233,7 +234,7 @@ def sidebar(records: Sequence[DocumentRecord]) -> None:
     loading(settings, index_in_use(settings))
     ready = [record for record in records if record.status == "ready"]
     chunks = sum(record.chunks for record in ready)
-    writer = settings.endpoint.model if settings.endpoint.configured else "quoted sentences"
+    writer = answerer_name(settings)
     with st.sidebar:
         st.caption(
             f"**{counted(len(ready), 'document')}** · {chunks:,} chunks  \nAnswers: {plain(writer)}"

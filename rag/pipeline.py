@@ -160,7 +160,7 @@ class Pipeline:
             with stopwatch.stage("rewrite"), meter.stage("rewrite"):
                 searched, notices = self._rewritten(text, history)
         with stopwatch.stage("encode"), meter.stage("encode"):
-            question = self._encode(searched)
+            question = self.encode(searched)
         candidates = recall(self.store, question, query, stopwatch)
         with stopwatch.stage("evidence"):
             read = Depth(0)
@@ -202,13 +202,20 @@ class Pipeline:
         )
         return Retrieved(question, trace, {passage.chunk.id: passage for passage in evidence})
 
+    def encode(self, text: str) -> Question:
+        """The vectors of a question, its token vectors turned as those of the index are."""
+        question = self.embedder.encode_question(text)
+        if question.tokens is None:
+            return question
+        return replace(question, tokens=self.codec.rotate(question.tokens))
+
     def words(self, text: str, chunk: Chunk) -> WordView:
         """What earned a passage its score for a question, as the models of this pipeline see it.
 
         By words, unless the reranker gives a text one number: then by sentences. The passage need
         not be in the library any more.
         """
-        question = self._encode(text)
+        question = self.encode(text)
         spans = sentences(chunk.text)
         by_words = self.reranker is None or self.reranker.by_words
         tokens = self._token_vectors_of(chunk) if by_words else None
@@ -286,12 +293,6 @@ class Pipeline:
         except RAGError as error:
             message = f"The follow-up question was searched as it was typed. {error.message}"
             return text, [Notice(message, error.hint)]
-
-    def _encode(self, text: str) -> Question:
-        question = self.embedder.encode_question(text)
-        if question.tokens is None:
-            return question
-        return replace(question, tokens=self.codec.rotate(question.tokens))
 
     def _models(self) -> dict[str, str]:
         return {

@@ -7,7 +7,7 @@ import sys
 from pathlib import Path
 
 from rag.errors import MissingDependency
-from rag.settings import Settings
+from rag.settings import Settings, load_settings
 
 
 def page_folder() -> Path:
@@ -32,7 +32,9 @@ def serve(settings: Settings, port: int, address: str) -> None:
     """Replace this process by Streamlit, which serves until it is stopped."""
     folder = page_folder()
     os.environ["RAG_HOME"] = str(settings.home)
-    os.environ["RAG_PROFILE"] = settings.profile
+    if settings.profile != load_settings(settings.home).profile:
+        # The page may save another profile, unless this one was asked for.
+        os.environ["RAG_PROFILE"] = settings.profile
     os.chdir(folder)  # Streamlit reads .streamlit/config.toml from the working folder.
     arguments = [sys.executable, "-m", "streamlit", "run", str(folder / "app.py")]
     arguments += ["--server.port", str(port), "--server.address", address]

@@ -264,7 +264,7 @@ def _read_file(path: Path) -> dict[str, Any]:
         raise SettingsError(f"{path} cannot be opened: {error.strerror}.") from None
 
 
-_KNOWN_VARIABLES = {
+KNOWN_VARIABLES = {
     "RAG_LLM_MODEL": ("endpoint", "model"),
     "OPENAI_BASE_URL": ("endpoint", "base_url"),
     "OPENAI_API_KEY": ("endpoint", "api_key"),
@@ -294,8 +294,8 @@ def _from_environment(environment: Mapping[str, str]) -> dict[str, Any]:
     for variable, text in environment.items():
         if not text:
             continue
-        if variable in _KNOWN_VARIABLES:
-            section, field = _KNOWN_VARIABLES[variable]
+        if variable in KNOWN_VARIABLES:
+            section, field = KNOWN_VARIABLES[variable]
             values.setdefault(section, {})[field] = text
             continue
         for section in _SECTIONS:

@@ -14,14 +14,7 @@ from pydantic import BaseModel, SecretStr
 from tomlkit.exceptions import TOMLKitError
 
 from rag.errors import SettingsError
-from rag.settings import LOCAL_PROFILE, SETTINGS_FILE, Settings, load_settings
-
-# The variables that people know from elsewhere, see `rag.settings`.
-_KNOWN_VARIABLES = {
-    "profile": "RAG_PROFILE",
-    "endpoint.model": "RAG_LLM_MODEL",
-    "endpoint.base_url": "OPENAI_BASE_URL",
-}
+from rag.settings import KNOWN_VARIABLES, LOCAL_PROFILE, SETTINGS_FILE, Settings, load_settings
 
 _Table = MutableMapping[str, Any]
 
@@ -29,8 +22,8 @@ _Table = MutableMapping[str, Any]
 def set_by(name: str, environment: Mapping[str, str] | None = None) -> str:
     """The variable of the environment that sets the setting `query.passages`; empty for none."""
     environment = os.environ if environment is None else environment
-    section = f"RAG_{name.replace('.', '_').upper()}" if "." in name else ""
-    variables = (section, _KNOWN_VARIABLES.get(name, ""))
+    variables = [f"RAG_{name.replace('.', '_').upper()}"]
+    variables += [known for known, place in KNOWN_VARIABLES.items() if ".".join(place) == name]
     return next((variable for variable in variables if environment.get(variable)), "")
 
 

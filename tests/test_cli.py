@@ -14,7 +14,7 @@ from rag.errors import BackendError
 from rag.models import Answerer
 from rag.types import Usage
 from tests.fakes import FakeAnswerer
-from tests.test_pipeline import make
+from tests.test_pipeline import INDEX, make
 
 ENGLISH = "The cat sleeps on the warm mat. It purrs."
 CHINESE = "猫睡在温暖的垫子上。它会打呼噜。"
@@ -42,6 +42,8 @@ def small_models(monkeypatch: pytest.MonkeyPatch, home: Path) -> None:
 
 
 def use(monkeypatch: pytest.MonkeyPatch, home: Path, answerer: Answerer | None = None) -> None:
+    for name, value in INDEX.model_dump(exclude_defaults=True).items():
+        monkeypatch.setenv(f"RAG_INDEX_{name.upper()}", str(value))
     monkeypatch.setattr(opening, "open_pipeline", lambda settings: make(home, answerer))
     monkeypatch.setattr(opening, "open_library", lambda settings: make(home).store)
 

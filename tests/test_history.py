@@ -19,7 +19,7 @@ from rag.store import Store
 from rag.trace_files import read_record, write_record
 from rag.types import Candidate, Chunk, Record, Score, Trace, Usage
 from tests.fakes import DIMENSIONS, FakeAnswerer
-from tests.test_pipeline import ANIMALS, CHINESE, make
+from tests.test_pipeline import ANIMALS, CHINESE, INDEX, make
 
 
 @pytest.fixture
@@ -97,7 +97,7 @@ def test_the_list_is_newest_first_and_what_is_forgotten_is_gone(pipeline: Pipeli
 def test_another_process_sees_the_question(pipeline: Pipeline, tmp_path: Path) -> None:
     record = asked(pipeline, "cat")
     History(pipeline.store, "me").keep(record)
-    again = Store.open(tmp_path / "library", "test", DIMENSIONS)
+    again = Store.open(tmp_path / "library", INDEX.fingerprint, DIMENSIONS)
     assert [one.id for one in History(again, "me").listed()] == [record.id]
 
 

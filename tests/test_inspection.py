@@ -30,7 +30,7 @@ from tests.test_pages import (
     press,
     texts,
 )
-from tests.test_pipeline import ANIMALS, CHINESE, make
+from tests.test_pipeline import ANIMALS, CHINESE, INDEX, make
 
 __all__ = ["filled", "home", "open_app"]
 
@@ -149,7 +149,7 @@ def test_two_hundred_candidates_stay_readable_and_quick(open_app: Open, home: Pa
 
 def test_a_passage_deleted_since_is_shown_as_it_was(open_app: Open, home: Path) -> None:
     app = inspect(open_app(home, INSPECT), QUESTIONS[1])
-    store = Store.open(home, "test", DIMENSIONS)
+    store = Store.open(home, INDEX.fingerprint, DIMENSIONS)
     for document in store.documents():
         if document.name == "中文.md":
             store.remove(document.id)

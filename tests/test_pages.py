@@ -19,7 +19,7 @@ from rag.jobs import AddJob
 from rag.pipeline import Pipeline
 from rag.types import AddResult, Passage, Question
 from tests.fakes import FakeAnswerer
-from tests.test_pipeline import ANIMALS, CHINESE, make
+from tests.test_pipeline import ANIMALS, CHINESE, INDEX, make
 
 ROOT = Path(__file__).parents[1]
 EVIDENCE = re.compile(
@@ -57,6 +57,8 @@ def open_app(monkeypatch: pytest.MonkeyPatch) -> Open:
 
     def opened(home: Path, page: str = "", **parts: object) -> AppTest:
         monkeypatch.setenv("RAG_HOME", str(home))
+        for name, value in INDEX.model_dump(exclude_defaults=True).items():
+            monkeypatch.setenv(f"RAG_INDEX_{name.upper()}", str(value))
         pipeline: Pipeline = make(home, **parts)  # type: ignore[arg-type]
         monkeypatch.setattr(rag.opening, "open_pipeline", lambda settings, index=None: pipeline)
         monkeypatch.setattr(

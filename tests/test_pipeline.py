@@ -40,6 +40,9 @@ CHINESE = (
 )
 
 
+INDEX = IndexSettings(chunk_tokens=32, overlap_tokens=0)
+
+
 def make(
     home: Path,
     answerer: Answerer | None = None,
@@ -50,12 +53,12 @@ def make(
     settings = Settings(
         home=home,
         cache=home,
-        index=IndexSettings(chunk_tokens=32, overlap_tokens=0),
+        index=INDEX,
         query=QuerySettings.model_validate(query),
     )
     return Pipeline(
         settings=settings,
-        store=Store.open(home, "test", DIMENSIONS),
+        store=Store.open(home, settings.index.fingerprint, DIMENSIONS),
         embedder=embedder,
         codec=codec,
         reranker=reranker or FakeReranker(),

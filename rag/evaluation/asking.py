@@ -13,7 +13,7 @@ from rag.pipeline import Pipeline
 from rag.retrieval import passages, recall, remaining, renumbered, rerank
 from rag.settings import QuerySettings
 from rag.stopwatch import Stopwatch
-from rag.types import Candidate, Passage, Question
+from rag.types import Candidate, Passage
 
 # Which of the shared stages each recall needs.
 _STAGES: Mapping[RecallKind, tuple[str, ...]] = {
@@ -67,14 +67,6 @@ def ready(
         yield found if isinstance(found, RAGError) else Contender(spec, found)
 
 
-def _encoded(text: str, pipeline: Pipeline) -> Question:
-    """The question as `Pipeline.retrieve` sees it."""
-    question = pipeline.embedder.encode_question(" ".join(text.split()))
-    if question.tokens is None:
-        return question
-    return replace(question, tokens=pipeline.codec.rotate(question.tokens))
-
-
 def _query(spec: PipelineSpec, query: QuerySettings) -> QuerySettings:
     """The settings of a specification; a model that is named belongs to the settings' reranker."""
     change: dict[str, object] = {"reranker": spec.reranker}
@@ -92,7 +84,7 @@ class Asked:
         self._units = units
         stopwatch = Stopwatch()
         with stopwatch.stage("encode"):
-            self._question = _encoded(question.text, pipeline)
+            self._question = pipeline.encode(question.text)
         self._recalled = recall(pipeline.store, self._question, pipeline.settings.query, stopwatch)
         self._seconds = stopwatch.seconds
         self._evidence: dict[tuple[RecallKind, bool, int], _Evidence] = {}

@@ -16,6 +16,8 @@ from rag.prompting import chat_messages
 from rag.settings import AnswererKind, EndpointSettings, Settings
 from rag.types import AnswerKind, Passage, Question, Turn
 
+TINY_LLM = "SmolLM2-135M (demonstration)"
+
 
 def make_answerer(
     kind: AnswererKind,
@@ -42,6 +44,15 @@ def make_answerer(
             "Set RAG_LLM_MODEL, and OPENAI_BASE_URL or OPENAI_API_KEY.",
         )
     return ChatAnswerer(endpoint)
+
+
+def answerer_name(settings: Settings) -> str:
+    """What writes the answers, without making it."""
+    kind, endpoint = settings.query.answerer, settings.endpoint
+    if kind == "tiny-llm":
+        return TINY_LLM
+    quotes = kind == "quotes" or not endpoint.configured
+    return "quoted sentences" if quotes else endpoint.model
 
 
 def answerer_identity(settings: Settings) -> Hashable:

