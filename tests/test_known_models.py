@@ -198,3 +198,9 @@ print(sorted(sys.modules))
     ).stdout
     for heavy in ("torch", "transformers", "sentence_transformers", "openai", "lancedb"):
         assert f"'{heavy}'" not in loaded
+
+
+def test_the_documentation_names_every_known_model() -> None:
+    text = (Path(__file__).parents[1] / "docs" / "models.md").read_text(encoding="utf-8")
+    assert [one.name for one in KNOWN_MODELS if one.name not in text] == []
+    assert all(row in text for row in models_table().splitlines())
