@@ -59,6 +59,7 @@ def frame() -> StreamlitPage:
             st.Page("pages/ask.py", title="Ask", icon=":material/forum:", default=True),
             st.Page("pages/library.py", title="Library", icon=":material/folder_open:"),
             st.Page("pages/inspection.py", title="Inspect", icon=":material/frame_inspect:"),
+            st.Page("pages/evaluate.py", title="Evaluate", icon=":material/science:"),
             st.Page("pages/settings.py", title="Settings", icon=":material/tune:"),
         ]
     )

@@ -7,6 +7,7 @@ from collections.abc import Sequence
 import streamlit as st
 
 from pages import _index as index
+from pages import _marking as marking
 from pages import _ui as ui
 from pages._markdown import passage, plain, safe
 from rag.documents import SUFFIXES
@@ -200,6 +201,7 @@ def show_source(
             )
             with st.container(horizontal=True, width="content", vertical_alignment="center"):
                 st.markdown(badge_line(candidate), width="content")
+                marking.show(record.trace.searched, candidate, f"mark-{number}-{position}")
                 if st.button(
                     "Why?",
                     key=f"why-{number}-{position}",

@@ -5,6 +5,7 @@ from __future__ import annotations
 import streamlit as st
 
 from pages import _index as index
+from pages import _marking as marking
 from pages import _ui as ui
 from pages._inspection import (
     chosen,
@@ -190,7 +191,9 @@ def show_passage(record: Record) -> None:
     citations = record.answer.citations if record.answer else ()
     own = [one for one in citations if one.candidate.chunk.id == candidate.chunk.id]
     with st.container(border=True):
-        st.markdown(f"**{candidate.rank}. {plain(candidate.location)}**")
+        with st.container(horizontal=True, vertical_alignment="center"):
+            st.markdown(f"**{candidate.rank}. {plain(candidate.location)}**", width="content")
+            marking.show(record.trace.searched, candidate, f"mark-{candidate.chunk.id}")
         st.caption(plain(candidate.evidence))
         if candidate.chunk.heading:
             st.caption(plain(candidate.chunk.heading))

@@ -6,6 +6,7 @@ import logging
 from collections.abc import Callable, Iterator, Sequence
 from threading import Event as Flag
 from threading import Thread
+from typing import Generic, Protocol, TypeVar
 
 from rag.errors import RAGError
 from rag.ingest import Event, File
@@ -15,6 +16,23 @@ from rag.types import AddResult, IndexProgress, Notice, Progress
 Add = Callable[[Sequence[File], Callable[[], bool]], Iterator[Event]]
 # `Pipeline.build_index`: what to ask before each document whether to go on.
 Build = Callable[[Callable[[], bool]], Iterator[IndexProgress]]
+
+
+class Countable(Protocol):
+    """How far some work is, also in words."""
+
+    @property
+    def done(self) -> int:
+        """What is done so far."""
+
+    @property
+    def total(self) -> int:
+        """What is to be done in all."""
+
+
+Result = TypeVar("Result")
+# What to tell how far it is, and what to ask whether to go on.
+Evaluate = Callable[[Callable[[Countable], None], Callable[[], bool]], Result]
 
 log = logging.getLogger(__name__)
 
@@ -105,3 +123,29 @@ class IndexJob(Job):
             self.progress = progress
         if not self.cancelled:
             built()
+
+
+class EvaluationJob(Job, Generic[Result]):
+    """One run of an evaluation of the golden set `name`, and then `keep`, which puts it away.
+
+    `result` is what it found, also where it was cancelled or could not be put away.
+    """
+
+    unfinished = Notice(
+        "The evaluation stopped unexpectedly.", "Start it again; it goes on where it stopped."
+    )
+
+    def __init__(
+        self, name: str, evaluate: Evaluate[Result], keep: Callable[[Result], None]
+    ) -> None:
+        self.name = name
+        self.progress: Countable | None = None
+        self.result: Result | None = None
+        super().__init__(lambda: self._evaluate(evaluate, keep))
+
+    def _evaluate(self, evaluate: Evaluate[Result], keep: Callable[[Result], None]) -> None:
+        self.result = evaluate(self._report, self._cancelled.is_set)
+        keep(self.result)
+
+    def _report(self, progress: Countable) -> None:
+        self.progress = progress

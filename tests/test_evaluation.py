@@ -141,7 +141,8 @@ def test_a_ranking_is_the_order_of_a_search(
         assert row is not None
         for question, ranking in zip(made.questions[::3], row.rankings[::3], strict=True):
             trace = pipeline.with_query(query).search(question.text)
-            assert ranking.units == tuple(units.of(one) for one in trace.candidates)
+            found = [unit for one in trace.candidates for unit in units.of(one, question)]
+            assert ranking.units == tuple(found)
 
 
 def test_figures_are_by_language_and_together_and_pairs_by_every_group(made: Evaluation) -> None:

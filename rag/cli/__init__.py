@@ -13,6 +13,7 @@ import click
 
 from rag import __version__
 from rag.cli.eval import evaluate
+from rag.cli.golden import golden
 from rag.cli.index import index
 from rag.cli.models import models
 from rag.cli.opening import library_of, pipeline_of, settings_of
@@ -207,6 +208,7 @@ def serve(ctx: click.Context, port: int, address: str) -> None:
 
 
 main.add_command(evaluate)
+main.add_command(golden)
 main.add_command(index)
 main.add_command(models)
 

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING
 
 import click
 
-from rag.cli.opening import settings_of
+from rag.cli.opening import library_of, settings_of
 from rag.cli.printing import json_text, printable, status_line
 
 if TYPE_CHECKING:
@@ -24,7 +24,7 @@ _OUTPUT = click.Path(dir_okay=False, path_type=Path)
 
 
 @click.command("eval")
-@click.argument("folder", type=_FOLDER)
+@click.argument("folder", type=_FOLDER, required=False)
 @click.option(
     "--pipelines",
     help="What to compare, with commas: dense, lexical, fused, fused+rerank, fused+rerank:KIND, "
@@ -45,7 +45,7 @@ _OUTPUT = click.Path(dir_okay=False, path_type=Path)
 @click.pass_context
 def evaluate(
     ctx: click.Context,
-    folder: Path,
+    folder: Path | None,
     pipelines: str | None,
     limit: int | None,
     seed: int,
@@ -56,17 +56,17 @@ def evaluate(
     qrels: Path | None,
     fresh: bool,
 ) -> None:
-    """Compare pipelines on the golden questions of FOLDER.
+    """Compare pipelines on the golden questions of FOLDER, or on the library's own.
 
-    FOLDER holds corpus.jsonl or a folder pdfs, queries.jsonl and qrels.tsv. Interrupt (Ctrl-C) to
-    stop: the next run goes on from there.
+    FOLDER holds corpus.jsonl or a folder pdfs, queries.jsonl and qrels.tsv. Without it the library
+    is asked its golden questions, see: rag golden. Interrupt (Ctrl-C) to stop: the next run goes
+    on from there.
     """
-    from rag.evaluation.golden_sets import read_golden_set
     from rag.evaluation.runs import read_run
     from rag.evaluation.scoring import nothing_ranked, with_run
     from rag.evaluation.views import evaluation_view
 
-    golden = read_golden_set(folder, corpus, qrels)
+    golden = _golden_set(ctx, folder, corpus, qrels)
     run = score and read_run(score, {question.id for question in golden.rankable})
     if pipelines or not run:
         evaluation = _evaluated(ctx, golden, pipelines, limit, seed, fresh)
@@ -79,6 +79,19 @@ def evaluate(
         _write(json_file, json_text(evaluation_view(evaluation)) + "\n")
     if run_file:
         _write_runs(evaluation, run_file)
+
+
+def _golden_set(
+    ctx: click.Context, folder: Path | None, corpus: Path | None, qrels: Path | None
+) -> GoldenSet:
+    from rag.evaluation.golden_sets import read_golden_set
+    from rag.golden.sets import golden_set_of
+
+    if folder is not None:
+        return read_golden_set(folder, corpus, qrels)
+    if corpus or qrels:
+        raise click.UsageError("--corpus and --qrels belong to a FOLDER.")
+    return golden_set_of(library_of(ctx))
 
 
 def _evaluated(

@@ -60,14 +60,14 @@ def ready(
     for spec in specs:
         if spec.reranker not in loaded:
             try:
-                loaded[spec.reranker] = pipeline.with_query(_query(spec, query))
+                loaded[spec.reranker] = pipeline.with_query(query_of(spec, query))
             except RAGError as error:
                 loaded[spec.reranker] = error
         found = loaded[spec.reranker]
         yield found if isinstance(found, RAGError) else Contender(spec, found)
 
 
-def _query(spec: PipelineSpec, query: QuerySettings) -> QuerySettings:
+def query_of(spec: PipelineSpec, query: QuerySettings) -> QuerySettings:
     """The settings of a specification; a model that is named belongs to the settings' reranker."""
     change: dict[str, object] = {"reranker": spec.reranker}
     if spec.reranker != query.reranker:
@@ -79,7 +79,7 @@ class Asked:
     """A question that was recalled, ready to be ranked by any number of pipelines."""
 
     def __init__(self, question: GoldenQuestion, pipeline: Pipeline, units: Units) -> None:
-        self.id = question.id
+        self._golden = question
         self._pipeline = pipeline
         self._units = units
         stopwatch = Stopwatch()
@@ -161,8 +161,9 @@ class Asked:
         scores: dict[str, float | None] = {}
         for candidate in candidates:
             score = getattr(candidate, stage)
-            scores.setdefault(self._units.of(candidate), score and score.score)
-        return Ranking(self.id, tuple(scores), tuple(scores.values()), seconds, problem)
+            for unit in self._units.of(candidate, self._golden):
+                scores.setdefault(unit, score and score.score)
+        return Ranking(self._golden.id, tuple(scores), tuple(scores.values()), seconds, problem)
 
 
 @dataclass(frozen=True, slots=True)

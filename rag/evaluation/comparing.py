@@ -30,7 +30,7 @@ def row(
         spec,
         rankings=tuple(rankings),
         per_question={measure: tuple(column.tolist()) for measure, column in values.items()},
-        seconds=_seconds(rankings),
+        seconds=seconds_taken(rankings),
         failures=sum(bool(ranking.problem) for ranking in rankings),
     )
 
@@ -102,7 +102,7 @@ def _pairs(
     ]
 
 
-def _seconds(rankings: Sequence[Ranking]) -> dict[str, Seconds]:
+def seconds_taken(rankings: Sequence[Ranking]) -> dict[str, Seconds]:
     """Median and 95th percentile of every stage and of their sum."""
     stages = dict.fromkeys(stage for ranking in rankings for stage in ranking.seconds)
     taken = {stage: [ranking.seconds.get(stage, 0.0) for ranking in rankings] for stage in stages}

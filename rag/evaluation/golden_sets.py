@@ -12,20 +12,22 @@ import json
 import random
 import re
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
 from rag.errors import UnreadableFile
 from rag.evaluation.lines import broken, numbered_lines
+from rag.types import PassageSpan
 
 FILES = "pdfs"
 CORPUS = "corpus.jsonl"
 QUERIES = "queries.jsonl"
 QRELS = ("qrels.tsv", "qrels.page.tsv", "qrels.doc.tsv")
 
-# What a ranking ranks: passages of a corpus, pages of files, or files.
-Unit = Literal["passage", "page", "document"]
+# What a ranking ranks: passages of a corpus, pages of files, files, or the passages of a library
+# that has golden questions of its own.
+Unit = Literal["passage", "page", "document", "span"]
 
 _HOW = f"A golden set has {CORPUS} or a folder {FILES}, {QUERIES} and {QRELS[0]}."
 _HAN = re.compile(r"[\u3400-\u9fff\uf900-\ufaff\U00020000-\U0003ffff]")
@@ -50,6 +52,7 @@ class GoldenQuestion:
 
     `answers` are short texts that are right, where the set gives any.
     `answerable` is False where the set says that nothing answers the question.
+    `rejected` are the ids of what is known not to answer it.
     """
 
     id: str
@@ -58,17 +61,23 @@ class GoldenQuestion:
     gold: Mapping[str, int]
     answers: tuple[str, ...] = ()
     answerable: bool = True
+    rejected: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
 class GoldenSet:
-    """Documents and questions. Either `passages` or `files` is empty."""
+    """Documents and questions. Either `passages` or `files` is empty.
+
+    Both are where the unit is "span": the documents are those of the library that is evaluated, as
+    it is, and `spans` tells where gold and what was rejected stand in them, by id.
+    """
 
     name: str
     passages: tuple[GoldenPassage, ...]
     files: tuple[Path, ...]
     questions: tuple[GoldenQuestion, ...]
     unit: Unit
+    spans: Mapping[str, PassageSpan] = field(default_factory=dict)
 
     @property
     def rankable(self) -> tuple[GoldenQuestion, ...]:

@@ -4,16 +4,17 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field
 from pathlib import Path
 
 from rag.errors import RAGError
-from rag.evaluation.golden_sets import GoldenPassage, GoldenSet, Unit
+from rag.evaluation.golden_sets import GoldenPassage, GoldenQuestion, GoldenSet, Unit
 from rag.ingest import Event, File, Ingest, ReportPages
+from rag.opening import index_in_use
 from rag.pipeline import Pipeline
 from rag.settings import Settings
-from rag.types import AddResult, Candidate, Chunk, Document, Notice, Page
+from rag.types import AddResult, Candidate, Chunk, Document, Notice, Page, PassageSpan
 
 # Passages of one document, and of one commit: a commit takes some 20 ms, and what was in hand
 # when the process was killed is encoded again.
@@ -29,28 +30,54 @@ def cache_folder(golden: GoldenSet, settings: Settings) -> Path:
     )
 
 
+def library_settings(golden: GoldenSet, settings: Settings) -> Settings:
+    """The settings with the home and the index of the library that the set is asked of.
+
+    That is one of the set's own in the cache, or for golden questions of a library that library.
+    """
+    if golden.unit == "span":
+        return settings.model_copy(update={"index": index_in_use(settings)})
+    return settings.model_copy(update={"home": cache_folder(golden, settings) / "library"})
+
+
 @dataclass(frozen=True, slots=True)
 class Units:
-    """Tells which unit of a golden set a candidate is.
+    """Tells which units of a golden set a candidate is.
 
     `ids` are the ids of the passages by their page in the library; empty where files are ranked.
+    `spans` are the places that were marked in the library itself, by id.
     """
 
     unit: Unit
     ids: tuple[str, ...] = ()
+    spans: Mapping[str, PassageSpan] = field(default_factory=dict)
 
-    def of(self, candidate: Candidate) -> str:
-        """The id of the passage, page or document that a candidate is or belongs to."""
+    def of(self, candidate: Candidate, question: GoldenQuestion) -> tuple[str, ...]:
+        """The ids of the passage, page or document that a candidate is or belongs to.
+
+        Only a chunk of the library itself can be several: it may hold more than one place that
+        answers the question. Where places of both kinds match it, the one most like it decides.
+        """
         if self.unit == "passage":
-            return self.ids[candidate.chunk.page - 1]
+            return (self.ids[candidate.chunk.page - 1],)
         if self.unit == "page":
-            return f"{candidate.document}#p{candidate.chunk.page}"
-        return candidate.document
+            return (f"{candidate.document}#p{candidate.chunk.page}",)
+        if self.unit == "document":
+            return (candidate.document,)
+        place = PassageSpan.of(candidate.chunk)
+        matching = [
+            name for name in (*question.gold, *question.rejected) if self.spans[name].matches(place)
+        ]
+        matching.sort(key=lambda name: self.spans[name].likeness(place), reverse=True)
+        right = tuple(name for name in matching if name in question.gold)
+        if matching and matching[0] in question.gold:
+            return right
+        return (matching[0] if matching else place.id,)
 
 
 def units_of(golden: GoldenSet) -> Units:
     """The units of a golden set as its library holds them."""
-    return Units(golden.unit, tuple(passage.id for passage in golden.passages))
+    return Units(golden.unit, tuple(passage.id for passage in golden.passages), golden.spans)
 
 
 def index(

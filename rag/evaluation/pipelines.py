@@ -41,7 +41,6 @@ class PipelineSpec:
     """One way to rank. `rerank_depth` is how many recalled passages the reranker reads.
 
     What is "foreign" was ranked elsewhere and cannot be asked.
-    What is "foreign" was ranked elsewhere and cannot be asked.
     `whole` lets the reranker read every passage of a library that has no more than that.
     """
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 
@@ -43,6 +43,13 @@ class Row:
     problem: Notice | None = None
     tokens: int | None = None
     cost: float | None = None
+
+    def of(self, group: str, questions: Sequence[GoldenQuestion]) -> tuple[Ranking, ...]:
+        """The rankings of the questions of a language, or of "all"; `questions` in their order."""
+        if group == ALL:
+            return self.rankings
+        pairs = zip(self.rankings, questions, strict=True)
+        return tuple(ranking for ranking, question in pairs if question.language == group)
 
 
 @dataclass(frozen=True, slots=True)

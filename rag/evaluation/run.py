@@ -13,7 +13,7 @@ from rag.errors import RAGError, UnreadableFile
 from rag.evaluation.asking import Asked, Contender, ready
 from rag.evaluation.comparing import compared, row
 from rag.evaluation.golden_sets import GoldenQuestion, GoldenSet
-from rag.evaluation.indexing import cache_folder, index, units_of
+from rag.evaluation.indexing import cache_folder, index, library_settings, units_of
 from rag.evaluation.kept_runs import KeptRun
 from rag.evaluation.pipelines import PipelineSpec
 from rag.evaluation.results import Evaluation, Row
@@ -56,18 +56,18 @@ def evaluate(
     """Every pipeline on at most `limit` questions of each language.
 
     Library and rankings are kept in the cache, so that what was done is not done again; `fresh`
-    makes new rankings. A cancelled evaluation is about the questions asked until then.
+    makes new rankings. Golden questions of a library's own are asked of that library as it is.
+    A cancelled evaluation is about the questions asked until then.
     Raises what `open_pipeline` raises, UnreadableFile where no document has text, and BackendError
     and LibraryError while it works. A pipeline whose reranker cannot be made, or fails again and
     again, gives a row that says so.
     """
-    folder = cache_folder(golden, settings)
+    there = library_settings(golden, settings)
+    folder = cache_folder(golden, there)
     plain = settings.query.model_copy(
         update={"reranker": "none", "reranker_model": "", "answerer": "quotes"}
     )
-    base = opened(
-        settings.model_copy(update={"home": folder / "library", "query": plain}), settings.index
-    )
+    base = opened(there.model_copy(update={"query": plain}), there.index)
     notices = _indexed(golden, base, report, cancelled)
     race = _race(pipelines, base, settings, folder / "runs", fresh)
     questions = golden.sample(limit, seed)
@@ -141,13 +141,13 @@ def _race(
     fresh: bool,
 ) -> _Race:
     race = _Race()
-    contents = base.store.state().contents
+    state = base.store.state()
     for spec, found in zip(pipelines, ready(pipelines, base, settings.query), strict=True):
         if isinstance(found, RAGError):
             race.problems[spec.name] = found.notice
             continue
         race.contenders.append(found)
-        race.runs[spec.name] = KeptRun(folder, found, contents)
+        race.runs[spec.name] = KeptRun(folder, found, f"{state.contents}-{state.chunks}")
         if fresh:
             race.runs[spec.name].forget()
     return race

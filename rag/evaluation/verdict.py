@@ -7,6 +7,7 @@ from rag.evaluation.results import ALL, Comparison, Evaluation, Row
 MEASURE = "hit@1"
 # A wider interval around "no difference" is a lack of questions, not a finding.
 _TELLING = 0.03
+_CHANCE = 0.05
 
 
 def verdict(evaluation: Evaluation) -> str:
@@ -35,13 +36,16 @@ def _sentence(found: Comparison, before: Row, after: Row) -> str:
     added = set(after.seconds) - set(before.seconds)
     cost = _duration(sum(after.seconds[stage].p50 for stage in added))
     gain = found.difference
-    if gain.low > 0:
+    count = len(after.rankings)
+    # So many equal outcomes leave room for a difference that was not met (the rule of three), and
+    # resampling a few says nothing of others.
+    few = 3 / count > _TELLING and found.p_value >= _CHANCE
+    if gain.low > 0 and not few:
         return f"Reranking lifts hit@1 {change} here for {cost} a question: keep it on."
-    if gain.high < 0:
+    if gain.high < 0 and not few:
         return f"Reranking hurts here: hit@1 goes {change}, and it costs {cost} a question."
     span = f"95 % interval of the difference {_points(gain.low)} to {_points(gain.high)} points"
-    count = len(after.rankings)
-    if gain.high > _TELLING:
+    if few or gain.high > _TELLING:
         questions = "1 question does" if count == 1 else f"{count} questions do"
         return (
             f"{questions} not tell whether reranking helps here: hit@1 goes {change} ({span}). "

@@ -1,11 +1,15 @@
-"""An evaluation as JSON: what `rag eval --json` writes."""
+"""An evaluation as JSON, which `rag eval --json` writes, and as CSV."""
 
 from __future__ import annotations
 
+import csv
 from collections.abc import Mapping
 from dataclasses import asdict
+from io import StringIO
 from typing import Any
 
+from rag.evaluation.comparing import seconds_taken
+from rag.evaluation.metrics import MEASURES
 from rag.evaluation.resampling import Figure
 from rag.evaluation.results import ALL, Evaluation, Row
 from rag.evaluation.verdict import verdict
@@ -59,3 +63,40 @@ def row_view(row: Row) -> dict[str, Any]:
 
 def _intervals(figures: Mapping[str, Figure]) -> dict[str, list[float]]:
     return {measure: [figure.low, figure.high] for measure, figure in figures.items()}
+
+
+def evaluation_csv(evaluation: Evaluation) -> str:
+    """A line for each pipeline and language, and for all questions together.
+
+    Each measure has its mean and the ends of its 95 % interval, 0..1; times are in seconds. Tokens
+    and cost are of all questions. What is not known is empty.
+    """
+    text = StringIO()
+    writer = csv.writer(text, lineterminator="\n")
+    bounds = [name + end for name in MEASURES for end in ("", " low", " high")]
+    times = ("seconds p50", "seconds p95", "tokens", "cost", "failures", "problem")
+    writer.writerow(["pipeline", "questions", "number", *bounds, *times])
+    for row in evaluation.rows:
+        if row.problem is not None:
+            empty = [""] * (len(bounds) + len(times) - 1)
+            writer.writerow([row.spec.name, "", "", *empty, str(row.problem)])
+        for group, figures in row.figures.items():
+            numbers = [
+                value
+                for name in MEASURES
+                for value in (figures[name].mean, figures[name].low, figures[name].high)
+            ]
+            rankings = row.of(group, evaluation.questions)
+            total = seconds_taken(rankings).get("total")
+            writer.writerow(
+                [
+                    row.spec.name,
+                    group,
+                    len(rankings),
+                    *numbers,
+                    *((total.p50, total.p95) if total else ("", "")),
+                    *((row.tokens, row.cost, row.failures) if group == ALL else ("", "", "")),
+                    "",
+                ]
+            )
+    return text.getvalue()

@@ -8,6 +8,7 @@
 | `chunks_<fingerprint>` | a passage with its dense vector and its token codes; one index |
 | `indexes` | an index: its settings, and whether it was built |
 | `questions` | what somebody asked, with its trace and answer |
+| `golden` | whether a passage answers a question, as a person or a file said |
 | `measurements` | a figure that was measured once on this library |
 
 The chunks of a document come in one commit, and that commit makes the document searchable.

@@ -20,6 +20,7 @@ from rag.errors import LibraryError
 from rag.store import recall
 from rag.store.catalogue import Catalogue, ChunkCounts
 from rag.store.failures import plain_words
+from rag.store.golden import Golden
 from rag.store.healing import finish_removals, remove_strays, settle_interrupted
 from rag.store.indexes import Indexes
 from rag.store.locking import LibraryLock
@@ -96,6 +97,7 @@ class Store:
         self._counts = ChunkCounts(tables.chunks)
         self._lock = lock
         self.questions = Questions(uri, tables.questions)
+        self.golden = Golden(uri, tables.golden)
         self.measurements = Measurements(uri, tables.measurements)
         self.indexes = Indexes(uri, tables.connection)
 

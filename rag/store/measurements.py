@@ -30,3 +30,14 @@ class Measurements:
         with plain_words(self._uri, MEASUREMENTS):
             rows = pa.Table.from_pylist([row], schema=MEASUREMENTS_SCHEMA)
             upsert(self._table).execute(rows)
+
+    def names(self, beginning: str = "") -> list[str]:
+        """The names that begin so, in order."""
+        with plain_words(self._uri, MEASUREMENTS):
+            names = matching(self._table, ["id"])["id"].to_pylist()
+        return sorted(name for name in names if name.startswith(beginning))
+
+    def remove(self, name: str) -> None:
+        """Forget what was kept under the name."""
+        with plain_words(self._uri, MEASUREMENTS):
+            self._table.delete(col("id") == lit(name))

@@ -10,6 +10,8 @@ from rag.store.tables import (
     CHUNKS,
     DOCUMENTS,
     DOCUMENTS_SCHEMA,
+    GOLDEN,
+    GOLDEN_SCHEMA,
     MEASUREMENTS,
     MEASUREMENTS_SCHEMA,
     ORIGINALS,
@@ -36,6 +38,7 @@ def open_tables(uri: str, connection: Any, fingerprint: str, dimensions: int) ->
         (PAGES, PAGES_SCHEMA),
         (CHUNKS + fingerprint, chunks_schema(dimensions)),
         (QUESTIONS, QUESTIONS_SCHEMA),
+        (GOLDEN, GOLDEN_SCHEMA),
         (MEASUREMENTS, MEASUREMENTS_SCHEMA),
     ):
         with plain_words(uri, name):
@@ -50,5 +53,6 @@ def open_tables(uri: str, connection: Any, fingerprint: str, dimensions: int) ->
         pages=opened[PAGES],
         chunks=chunks,
         questions=opened[QUESTIONS],
+        golden=opened[GOLDEN],
         measurements=opened[MEASUREMENTS],
     )

@@ -21,6 +21,7 @@ ORIGINALS = "originals"
 PAGES = "pages"
 CHUNKS = "chunks_"
 QUESTIONS = "questions"
+GOLDEN = "golden"
 MEASUREMENTS = "measurements"
 INDEXES = "indexes"
 
@@ -50,6 +51,7 @@ class Tables:
     pages: Any
     chunks: Any
     questions: Any
+    golden: Any
     measurements: Any
 
     def every_chunks(self) -> list[Any]:
@@ -160,6 +162,25 @@ QUESTIONS_SCHEMA = pa.schema(
         _text("question"),
         pa.field("asked_at", pa.timestamp("us", tz="UTC"), nullable=False),
         pa.field("trace", pa.large_binary(), nullable=False),
+    ]
+)
+GOLDEN_SCHEMA = pa.schema(
+    [
+        _ID,
+        _text("question"),
+        _text("language"),
+        _text("document_id"),
+        _number("page"),
+        _number("start"),
+        _number("end"),
+        _text("document"),
+        _text("beginning"),
+        pa.field("relevant", pa.bool_(), nullable=False),
+        _text("origin"),
+        pa.field("confirmed", pa.bool_(), nullable=False),
+        pa.field("made_at", pa.timestamp("us", tz="UTC"), nullable=False),
+        _text("asker"),
+        _text("answer"),
     ]
 )
 MEASUREMENTS_SCHEMA = pa.schema([_ID, pa.field("content", pa.large_binary(), nullable=False)])

@@ -32,6 +32,7 @@ from rag.types.documents import (
     Page,
     Progress,
 )
+from rag.types.golden import GoldenMark, GoldenOrigin, PassageSpan
 from rag.types.indexes import IndexProgress, IndexRecord
 from rag.types.notice import Notice
 from rag.types.retrieval import Candidate, LibraryState, Score, Trace
@@ -61,6 +62,8 @@ __all__ = [
     "DocumentRecord",
     "DocumentStatus",
     "Encoding",
+    "GoldenMark",
+    "GoldenOrigin",
     "IndexProgress",
     "IndexRecord",
     "IngestStage",
@@ -68,6 +71,7 @@ __all__ = [
     "Notice",
     "Page",
     "Passage",
+    "PassageSpan",
     "Progress",
     "Question",
     "Record",

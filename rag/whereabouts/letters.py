@@ -45,6 +45,8 @@ class LetteredPages:
         parts = [letters(page.text) for page in pages]
         self._ends = list(accumulate(map(len, parts)))
         self._letters = "".join(parts)
+        # Finding where letters come from takes longer than finding them; by the page's place.
+        self._origins: dict[int, list[int]] = {}
 
     def __len__(self) -> int:
         return len(self._letters)
@@ -78,7 +80,9 @@ class LetteredPages:
                 break
             if first < last:
                 page = self._pages[index]
-                origins = _origins(page.text)
+                if index not in self._origins:
+                    self._origins[index] = _origins(page.text)
+                origins = self._origins[index]
                 spans.append(
                     Span(page.number, origins[first - before], origins[last - 1 - before] + 1)
                 )
