@@ -12,7 +12,8 @@ def test_models_are_tried_and_a_change_is_saved(
     visitor: Visitor, written_app: str, library_home: Path
 ) -> None:
     """One visit, on a narrow screen: what the environment sets, two trials, Save, and no key."""
-    visit = visitor(written_app, viewport={"width": 700, "height": 900})
+    visit = visitor(written_app)
+    visit.resize(700, "light")
     page = visit.page
     page.goto(f"{written_app}/settings")
     currency = page.get_by_role("textbox", name="Currency")
