@@ -69,8 +69,13 @@ def support_model() -> SupportModel:
 
 
 def centred(vectors: Vector, centre: Vector) -> Vector:
-    """Vectors [n, dimensions] seen from the centre, [dimensions], each of length 1."""
-    moved = vectors - centre
+    """Vectors [n, dimensions] without what all share with the centre, each of length 1.
+
+    How much of the centre an estimate holds depends on how its code was read, and what is at a
+    right angle to it does not.
+    """
+    shared = centre / max(float(np.linalg.norm(centre)), 1e-9)
+    moved = vectors - (vectors @ shared)[:, None] * shared
     return np.asarray(moved / np.maximum(np.linalg.norm(moved, axis=1, keepdims=True), 1e-9))
 
 
