@@ -283,7 +283,11 @@ _ENDPOINTS = ("endpoint", "rerank_endpoint", "embedding_endpoint")
 # Named pairs of models; a library's own profile of the same name changes them field by field.
 _PROFILES: dict[str, dict[str, Any]] = {
     LOCAL_PROFILE: {},
-    "bge": {"index": {"embedder": "bge-m3"}, "query": {"reranker": "bge"}},
+    "bge": {
+        "index": {"embedder": "bge-m3"},
+        # Without a GPU a passage takes a second or more: it reads what ten seconds allow.
+        "query": {"reranker": "bge", "rerank_seconds": 60, "rerank_budget_ms": 10_000},
+    },
     "api": {"index": {"embedder": "openai"}, "query": {"reranker": "api"}},
 }
 
