@@ -11,6 +11,7 @@ from pages import _marking as marking
 from pages import _ui as ui
 from pages._markdown import passage, plain, safe
 from rag.documents import SUFFIXES
+from rag.errors import RAGError
 from rag.history import recorded
 from rag.types import Answer, Candidate, Citation, Record, Trace, Turn
 
@@ -47,12 +48,17 @@ def page() -> None:
             welcome(empty=not any(record.status == "ready" for record in records))
     for number, record in enumerate(history, start=1):
         show_exchange(number, record)
-    if waiting := st.session_state.get("waiting"):
+    waiting = st.session_state.get("waiting")
+    if waiting and waiting != question:
         show_question(waiting)
     ui.show_job()
     if question:
         with ui.errors_shown():
-            ask(question, history)
+            try:
+                ask(question, history)
+            except RAGError:
+                st.session_state.pop("waiting", None)
+                raise
 
 
 def asked() -> str:
@@ -63,7 +69,7 @@ def asked() -> str:
         file_type=[suffix.removeprefix(".") for suffix in SUFFIXES],
     )
     if prompt is None:
-        waiting = "" if ui.adding() else st.session_state.pop("waiting", "")
+        waiting = "" if ui.adding() else st.session_state.get("waiting", "")
         return str(st.session_state.pop("example", waiting))
     if prompt.files:
         ui.add_files(ui.uploaded(prompt.files))
@@ -99,6 +105,8 @@ def ask(question: str, history: list[Record]) -> None:
         with st.spinner("Looking through the library …"):
             turns = [Turn(one.trace.searched, one.answer.text) for one in history if one.answer]
             reply = ui.pipeline().ask(question, turns)
+        # Only now: a run that is given up before loses no question.
+        st.session_state.pop("waiting", None)
         place = st.empty()
         try:
             for _ in reply:
