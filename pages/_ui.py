@@ -78,17 +78,12 @@ def ensure_frame() -> None:
 def library() -> Store:
     """The library with the index that answers, opened once for all sessions."""
     settings = load_settings()
-    return _library(str(settings.home), index_in_use(settings))
+    return _library(str(settings.home), opening.index_in_use(settings))
 
 
 @st.cache_resource(show_spinner="Opening the library …", max_entries=4)
 def _library(home: str, index: IndexSettings) -> Store:
     return opening.open_library(load_settings(Path(home)), index)
-
-
-def index_in_use(settings: Settings) -> IndexSettings:
-    """The index that answers under these settings."""
-    return opening.index_in_use(settings)
 
 
 @dataclass
@@ -126,8 +121,12 @@ class Loading:
 
 def loading(settings: Settings, index: IndexSettings) -> Loading:
     """The pipeline over an index, loaded once for all sessions, in the background."""
-    endpoint = hash(settings.embeddings)
-    return _loading(str(settings.home), settings.profile, index, endpoint)
+    return _loading(*_loaded(settings, index))
+
+
+def _loaded(settings: Settings, index: IndexSettings) -> tuple[str, str, IndexSettings, int]:
+    """What another value of is another pipeline."""
+    return str(settings.home), settings.profile, index, hash(settings.embeddings)
 
 
 @st.cache_resource(show_spinner=False, max_entries=2)
@@ -145,19 +144,27 @@ def pipeline_of(settings: Settings) -> Pipeline:
 
     A failure is raised, and forgotten, so that the next call tries again.
     """
-    index = index_in_use(settings)
+    index = opening.index_in_use(settings)
     try:
         here = loading(settings, index).waited_for()
-        identity = hash((reranker_identity(settings), answerer_identity(settings)))
-        return _with_models(here, index, identity, settings).with_settings(settings)
+        models = hash((reranker_identity(settings), answerer_identity(settings)))
+        return _with_models(here, *_loaded(settings, index), models, settings).with_settings(
+            settings
+        )
     except RAGError:
-        _loading.clear(str(settings.home), settings.profile, index, hash(settings.embeddings))
+        _loading.clear(*_loaded(settings, index))
         raise
 
 
 @st.cache_resource(show_spinner="Loading the models …", max_entries=4)
 def _with_models(
-    _pipeline: Pipeline, index: IndexSettings, identity: int, _settings: Settings
+    _pipeline: Pipeline,
+    home: str,
+    profile: str,
+    index: IndexSettings,
+    endpoint: int,
+    models: int,
+    _settings: Settings,
 ) -> Pipeline:
     """The pipeline with the reranker and the answerer of other settings, kept for the next run."""
     return _pipeline.with_settings(_settings)
@@ -232,7 +239,7 @@ def show_notice(notice: Notice) -> None:
 def sidebar(records: Sequence[DocumentRecord]) -> None:
     """What the library holds, and what answers from it; models begin to load meanwhile."""
     settings = load_settings()
-    loading(settings, index_in_use(settings))
+    loading(settings, opening.index_in_use(settings))
     ready = [record for record in records if record.status == "ready"]
     chunks = sum(record.chunks for record in ready)
     writer = answerer_name(settings)

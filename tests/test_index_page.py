@@ -9,6 +9,7 @@ import pytest
 import streamlit as st
 from streamlit.testing.v1 import AppTest
 
+from pages import _ui as ui
 from rag import opening
 from rag.errors import BackendError
 from rag.ingest import File
@@ -124,3 +125,12 @@ def test_settings_that_name_an_index_that_is_not_built_are_told_on_every_page(
     assert "not built yet" in texts(app)
     if not page:
         assert "动物.md" in texts(ask(app, "猫睡在哪里？"))
+
+
+def test_another_embedding_endpoint_is_another_embedder(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    here = ui.pipeline_of(load_settings())
+    assert ui.pipeline_of(load_settings()).embedder is here.embedder
+    monkeypatch.setenv("RAG_EMBEDDING_ENDPOINT_BASE_URL", "http://127.0.0.1:9")
+    assert ui.pipeline_of(load_settings()).embedder is not here.embedder
