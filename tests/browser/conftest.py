@@ -10,7 +10,7 @@ import sys
 import time
 import urllib.request
 from collections.abc import Callable, Iterator
-from contextlib import ExitStack, contextmanager
+from contextlib import ExitStack, contextmanager, suppress
 from dataclasses import dataclass, field
 from pathlib import Path
 
@@ -113,6 +113,21 @@ class Visit:
         answer.get_by_text(" · rerank ").first.wait_for()
         self.settle()
         return answer
+
+    def choose(self, row: Callable[[playwright.Locator], int], shown: playwright.Locator) -> None:
+        """Choose a row of the page's table, which is drawn on a canvas; it shows something."""
+        table = self.page.get_by_test_id("stDataFrame")
+        for _ in range(5):
+            # A table that is just being drawn again is gone, or loses the click.
+            with suppress(playwright.Error):
+                table.scroll_into_view_if_needed(timeout=10_000)
+                box = table.bounding_box(timeout=10_000)
+                if box is None:
+                    continue
+                self.page.mouse.click(box["x"] + 20, box["y"] + 35 * (row(table) + 1.5))
+                shown.wait_for(timeout=10_000)
+                break
+        self.settle()
 
     def upload(self, name: str, content: bytes) -> None:
         """Give the upload box a file and wait for what becomes of it."""

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import io
 import re
-from contextlib import suppress
 from pathlib import Path
 
 import pypdf
@@ -37,22 +36,13 @@ def pdf(text: str, password: str = "") -> bytes:
 
 
 def choose(visit: Visit, name: str) -> None:
-    """Choose a document's row in the table, which is drawn on a canvas."""
-    table = visit.page.get_by_test_id("stDataFrame")
-    names = table.locator("td[aria-colindex='1']")
-    playwright.expect(names.filter(has_text=name)).to_have_count(1, timeout=PATIENCE_MS)
-    remove = visit.page.get_by_role("button", name="Remove", exact=True)
-    for _ in range(5):
-        table.scroll_into_view_if_needed()
-        box = table.bounding_box()
-        assert box is not None
-        row = names.all_text_contents().index(name)
-        visit.page.mouse.click(box["x"] + 20, box["y"] + 35 * (row + 1.5))
-        # A click on a table that is just being drawn again is lost.
-        with suppress(playwright.TimeoutError):
-            remove.wait_for(timeout=10_000)
-            break
-    visit.settle()
+    """Choose a document's row in the table."""
+    named = visit.page.get_by_test_id("stDataFrame").locator("td[aria-colindex='1']")
+    playwright.expect(named.filter(has_text=name)).to_have_count(1, timeout=PATIENCE_MS)
+    visit.choose(
+        lambda table: table.locator("td[aria-colindex='1']").all_text_contents().index(name),
+        visit.page.get_by_role("button", name="Remove", exact=True),
+    )
 
 
 def test_a_document_is_added_found_again_and_removed(visitor: Visitor, app: str) -> None:
