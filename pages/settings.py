@@ -13,6 +13,7 @@ from pages._markdown import plain
 from pages._settings import keys, models, saving, trying
 from pages._settings.form import LABELS, Form
 from rag.errors import RAGError, SettingsError
+from rag.models.known_models import OWN_MODELS
 from rag.models.rerank_providers import PROVIDERS
 from rag.settings import SETTINGS_FILE, Settings, load_settings, profiles
 from rag.settings_file import set_by
@@ -119,7 +120,7 @@ def embedder(form: Form) -> None:
             form.forget("index.model", "index.embedder")
         else:
             form.model(
-                "index.model", "index.embedder", models.known(kind), models.OWN.get(kind, "")
+                "index.model", "index.embedder", models.known(kind), OWN_MODELS.get(kind, "")
             )
     left, middle, right = st.columns(3)
     with left:
@@ -161,7 +162,7 @@ def reranker(form: Form) -> None:
     if kind in ("cross-encoder", "bge"):
         with right:
             form.model(
-                "query.reranker_model", "query.reranker", models.known(kind), models.OWN[kind]
+                "query.reranker_model", "query.reranker", models.known(kind), OWN_MODELS[kind]
             )
     else:
         form.forget("query.reranker_model", "query.reranker")

@@ -18,7 +18,6 @@ from typing import Literal, Protocol
 import numpy as np
 
 from rag.errors import BackendError
-from rag.folding import fold
 from rag.late_interaction import Span
 from rag.models import Embedder, Reranker
 from rag.types import Chunk, LibraryState, Passage, Question, StoredVectors, Vector
@@ -113,7 +112,7 @@ def outdated(baseline: Baseline, chunks: int, reranker: str) -> bool:
 def draw_baseline(
     library: Sampled,
     embedder: Embedder,
-    rotate: Callable[[Vector], Vector],
+    turned: Callable[[Question], Question],
     decode: Callable[[bytes], Vector],
     reranker: Reranker | None,
     sentences: Callable[[str], list[Span]],
@@ -123,7 +122,7 @@ def draw_baseline(
     """The scores of unrelated pairs, or None where the library is too small to have any.
 
     A sentence of each of `sample` chunks stands for a question, see `unrelated_pairs`.
-    `rotate` and `decode` are the codec's. The same library and seed give the same baseline.
+    `turned` and `decode` are the codec's. The same library and seed give the same baseline.
     Raises LibraryError, and BackendError where a model fails or a score is no number.
     """
     state = library.state()
@@ -143,10 +142,8 @@ def draw_baseline(
     tokens = {chunk_id: decode(code) if code else None for chunk_id, code in codes.items()}
     depth = min(state.chunks, _LEXICAL_DEPTH)
     for text, others in pairs:
-        question = embedder.encode_question(text)
-        if question.tokens is not None:
-            question = Question(text, question.dense, rotate(question.tokens))
-        found = {chunk.id: score for chunk, score in library.search_lexical(fold(text), depth)}
+        question = turned(embedder.encode_question(text))
+        found = {chunk.id: score for chunk, score in library.search_lexical(text, depth)}
         passages = [
             Passage(
                 chunk=chunk,

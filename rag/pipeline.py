@@ -19,7 +19,7 @@ from rag.ingest import Event, File, Ingest
 from rag.late_interaction import Span
 from rag.metering import Meter, priced
 from rag.models import Answerer, Embedder, Reranker
-from rag.models.answerers import answerer_identity, make_answerer
+from rag.models.answerers import answerer_identity, chosen_kind, make_answerer
 from rag.models.rerankers import make_reranker, reranker_identity
 from rag.pace import Depth, Pace
 from rag.retrieval import checked, passages, recall, relevant, remaining, rerank
@@ -204,10 +204,7 @@ class Pipeline:
 
     def encode(self, text: str) -> Question:
         """The vectors of a question, its token vectors turned as those of the index are."""
-        question = self.embedder.encode_question(text)
-        if question.tokens is None:
-            return question
-        return replace(question, tokens=self.codec.rotate(question.tokens))
+        return self.codec.turned(self.embedder.encode_question(text))
 
     def words(self, text: str, chunk: Chunk) -> WordView:
         """What earned a passage its score for a question, as the models of this pipeline see it.
@@ -221,7 +218,7 @@ class Pipeline:
         tokens = self._token_vectors_of(chunk) if by_words else None
         if question.tokens is not None and tokens is not None:
             asked, read = self.embedder.token_spans([text, chunk.text])
-            return word_view(text, question.tokens, asked, chunk.text, tokens, read, spans)
+            return word_view(question, asked, chunk.text, tokens, read, spans)
         scores = self._sentence_scores(question, chunk, spans)
         return sentence_view(text, chunk.text, spans, scores)
 
@@ -242,7 +239,7 @@ class Pipeline:
         drawn = draw_baseline(
             self.store,
             self.embedder,
-            self.codec.rotate,
+            self.codec.turned,
             self.codec.decode,
             reranker,
             sentences,
@@ -283,8 +280,8 @@ class Pipeline:
     @property
     def _model_writes(self) -> bool:
         """Whether answers come from the chat endpoint."""
-        chosen = self.settings.query.answerer in {"auto", "chat"}
-        return chosen and self.settings.endpoint.configured
+        endpoint = self.settings.endpoint
+        return endpoint.configured and chosen_kind(self.settings.query.answerer, endpoint) == "chat"
 
     def _rewritten(self, text: str, history: Sequence[Turn]) -> tuple[str, list[Notice]]:
         """The question to search for, and what went wrong on the way to it."""

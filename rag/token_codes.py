@@ -8,16 +8,17 @@ of many: it would pick noise. So the signs count for half and the estimate is br
 1, which ranks nearly as well as the vectors themselves; the figures are in `docs/benchmarks.md`.
 
 Vectors are compared in the rotated space, because a rotation leaves inner products as they are:
-`rotate` turns the question's vectors once and `decode` never turns anything back.
+`turned` turns the question's vectors once and `decode` never turns anything back.
 """
 
 from __future__ import annotations
 
+from dataclasses import replace
 from functools import lru_cache
 
 import numpy as np
 
-from rag.types import Vector
+from rag.types import Question, Vector
 
 FACTOR_BYTES = 2
 # Of .5 to 1.5 the best on the development sets, and flat around it.
@@ -52,6 +53,12 @@ class TokenCodec:
     def rotate(self, vectors: Vector) -> Vector:
         """Turn vectors [n, dimensions] into the space in which `decode` gives its own."""
         return vectors @ self._rotation
+
+    def turned(self, question: Question) -> Question:
+        """The question with its token vectors in the space in which `decode` gives its own."""
+        if question.tokens is None:
+            return question
+        return replace(question, tokens=self.rotate(question.tokens))
 
     def encode(self, vectors: Vector) -> bytes:
         """Code of token vectors [tokens, dimensions]; the order of tokens is kept."""

@@ -14,7 +14,7 @@ import numpy as np
 from rag.errors import RAGError
 from rag.folding import one_line
 from rag.models import Answerer, Embedder, Reranker
-from rag.models.answerers import make_answerer
+from rag.models.answerers import chosen_kind, make_answerer
 from rag.models.embedders import make_embedder
 from rag.models.rerankers import make_reranker
 from rag.models.token_centre import token_centre
@@ -115,12 +115,12 @@ def try_reranker(settings: Settings) -> Trial:
 
 def try_answerer(settings: Settings) -> Trial:
     """Try what writes answers with these settings. Never raises."""
-    kind, endpoint = settings.query.answerer, settings.endpoint
-    quotes = kind == "quotes" or (kind == "auto" and not endpoint.configured)
+    endpoint = settings.endpoint
+    kind = chosen_kind(settings.query.answerer, endpoint)
 
     def make() -> tuple[Answerer, Embedder | None]:
         embedder = None
-        if quotes:
+        if kind == "quotes":
             embedder = make_embedder(settings.index, settings.cache, settings.embeddings)
         # Only quotes look at vectors.
         return make_answerer(
@@ -217,9 +217,7 @@ def _question(text: str, embedder: Embedder | None, codec: TokenCodec | None) ->
     if embedder is None:
         return Question(text, np.zeros(1, np.float32), None)
     question = embedder.encode_question(text)
-    if codec is None or question.tokens is None:
-        return question
-    return Question(text, question.dense, codec.rotate(question.tokens))
+    return question if codec is None else codec.turned(question)
 
 
 def _passages(

@@ -1,7 +1,8 @@
 """Which words earned a passage its score. Pure.
 
-MaxSim is a sum over the question's tokens of their best cosine, so it can be taken apart without
-remainder: by question word, by passage word and by sentence (Khattab and Zaharia 2020, ColBERT).
+MaxSim is a weighted sum over the question's tokens of their best cosine, so it can be taken apart
+without remainder: by question word, by passage word and by sentence (Khattab and Zaharia 2020,
+ColBERT).
 """
 
 from __future__ import annotations
@@ -14,9 +15,9 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rag.folding import fold
-from rag.late_interaction import Span, maxsims, span_maxsims
+from rag.late_interaction import Span, maxsims, shares, span_maxsims
 from rag.same_words import same_words, spaced_words
-from rag.types import Vector
+from rag.types import Question, Vector
 
 MATCHES = 3
 
@@ -31,8 +32,8 @@ _NOTHING = 1e-12
 class Match:
     """A passage word beside a question word.
 
-    `cosine` is the mean, over the question word's tokens, of the best cosine among the passage
-    word's tokens: MaxSim of one word with the other.
+    `cosine` is the weighted mean, over the question word's tokens, of the best cosine among the
+    passage word's tokens: MaxSim of one word with the other.
     """
 
     span: Span
@@ -43,7 +44,8 @@ class Match:
 class QuestionWord:
     """A word of the question and what it found.
 
-    `strength` is the mean, over the word's `tokens` many tokens, of the best cosine in the whole
+    `weight` is its part of the question; the parts of all words sum to 1.
+    `strength` is the weighted mean, over the word's tokens, of the best cosine in the whole
     passage, so it is at least that of the best match.
     `matches` are at most `MATCHES` passage words of different spelling, best first.
     `punctuation` tells a word without letter and digit, which takes part in MaxSim all the same.
@@ -51,7 +53,7 @@ class QuestionWord:
 
     text: str
     span: Span
-    tokens: int
+    weight: float
     strength: float
     matches: tuple[Match, ...]
     punctuation: bool = False
@@ -84,7 +86,7 @@ class WordView:
     """A score taken apart.
 
     With `basis` "words", `shaded` are the passage's words, `sentences` are scored by MaxSim and
-    the `tokens`-weighted mean of the question words' strengths is `maxsim`, punctuation included.
+    the sum of the question words' weights times strengths is `maxsim`, punctuation included.
     With `basis` "sentences" there are no question words, `shaded` are sentences and `maxsim` is
     None.
     `same_words` is where the passage has the question's own words, as full text counts them.
@@ -99,8 +101,7 @@ class WordView:
 
 
 def word_view(
-    question: str,
-    question_tokens: Vector,
+    question: Question,
     question_spans: Sequence[Span],
     passage: str,
     passage_tokens: Vector,
@@ -109,19 +110,26 @@ def word_view(
 ) -> WordView:
     """The passage's MaxSim by question word, by passage word and by sentence.
 
-    Tokens are [tokens, dimensions] of one space; spans are their character offsets, of which
-    surplus ones are ignored. Sentences without a token, as behind a cut, are left out.
+    Tokens are [tokens, dimensions], and those of question and passage are of one space; the
+    question must have some. Spans are their character offsets, of which surplus ones are ignored.
+    Sentences without a token, as behind a cut, are left out.
     Every token's best cosine counts for the passage word that holds the token which gave it.
     """
-    asked = _words(question, question_spans[: len(question_tokens)])
+    assert question.tokens is not None
+    asked = _words(question.text, question_spans[: len(question.tokens)])
     read = _words(passage, passage_spans[: len(passage_tokens)])
-    cosines: Vector = question_tokens @ passage_tokens.T
-    scores = span_maxsims(question_tokens, passage_tokens, passage_spans, sentences)
+    cosines: Vector = question.tokens @ passage_tokens.T
+    weights = shares(question.weights, len(question.tokens))
+    scores = span_maxsims(
+        question.tokens, passage_tokens, passage_spans, sentences, question.weights
+    )
     empty = not cosines.size
     return WordView(
-        question=() if empty else tuple(_question_words(question, asked, passage, read, cosines)),
-        shaded=() if empty else _shaded(asked, read, cosines),
-        same_words=same_words(question, passage),
+        question=()
+        if empty
+        else tuple(_question_words(question.text, asked, passage, read, cosines, weights)),
+        shaded=() if empty else _shaded(asked, read, cosines, weights),
+        same_words=same_words(question.text, passage),
         sentences=_ranked(
             [
                 (span, score)
@@ -129,7 +137,7 @@ def word_view(
                 if score > -1
             ]
         ),
-        maxsim=float(maxsims(question_tokens, [passage_tokens])[0]),
+        maxsim=float(maxsims(question.tokens, [passage_tokens], question.weights)[0]),
         basis="words",
     )
 
@@ -188,10 +196,15 @@ def _words(text: str, token_spans: Sequence[Span]) -> list[_Word]:
 
 
 def _question_words(
-    question: str, asked: Sequence[_Word], passage: str, read: Sequence[_Word], cosines: Vector
+    question: str,
+    asked: Sequence[_Word],
+    passage: str,
+    read: Sequence[_Word],
+    cosines: Vector,
+    weights: Vector,
 ) -> Iterator[QuestionWord]:
     best = cosines.max(axis=1)
-    for word, matched in zip(asked, _word_cosines(asked, read, cosines), strict=True):
+    for word, matched in zip(asked, _word_cosines(asked, read, cosines, weights), strict=True):
         matches: dict[str, Match] = {}
         for place in np.argsort(-matched, kind="stable").tolist():
             span = read[place].span
@@ -202,32 +215,38 @@ def _question_words(
         yield QuestionWord(
             text=question[slice(*word.span)],
             span=word.span,
-            tokens=len(word.tokens),
-            strength=float(best[word.tokens].mean()),
+            weight=float(weights[word.tokens].sum()),
+            strength=float(np.average(best[word.tokens], weights=weights[word.tokens])),
             matches=tuple(matches.values()),
             punctuation=word.punctuation,
         )
 
 
-def _word_cosines(asked: Sequence[_Word], read: Sequence[_Word], cosines: Vector) -> Vector:
+def _word_cosines(
+    asked: Sequence[_Word], read: Sequence[_Word], cosines: Vector, weights: Vector
+) -> Vector:
     """MaxSim of every question word with every passage word, [question words, passage words]."""
     columns = np.stack([cosines[:, word.tokens].max(axis=1) for word in read], axis=1)
-    return np.stack([columns[word.tokens].mean(axis=0) for word in asked])
+    return np.stack(
+        [np.average(columns[word.tokens], axis=0, weights=weights[word.tokens]) for word in asked]
+    )
 
 
 def _shaded(
-    asked: Sequence[_Word], read: Sequence[_Word], cosines: Vector
+    asked: Sequence[_Word], read: Sequence[_Word], cosines: Vector, weights: Vector
 ) -> tuple[ShadedWord, ...]:
-    best = np.maximum(cosines.max(axis=1), _NOTHING)
-    shares = np.bincount(cosines.argmax(axis=1), best, cosines.shape[1]) / best.sum()
-    shades = _shades(asked, read, cosines)
+    earned = np.maximum(cosines.max(axis=1), _NOTHING) * weights
+    parts = np.bincount(cosines.argmax(axis=1), earned, cosines.shape[1]) / earned.sum()
+    shades = _shades(asked, read, cosines, weights)
     return tuple(
-        ShadedWord(word.span, float(shares[word.tokens].sum()), shade, word.punctuation)
+        ShadedWord(word.span, float(parts[word.tokens].sum()), shade, word.punctuation)
         for word, shade in zip(read, shades.tolist(), strict=True)
     )
 
 
-def _shades(asked: Sequence[_Word], read: Sequence[_Word], cosines: Vector) -> NDArray[np.float64]:
+def _shades(
+    asked: Sequence[_Word], read: Sequence[_Word], cosines: Vector, weights: Vector
+) -> NDArray[np.float64]:
     """Of every passage word the best excess over the mean, squared, among its near-best cosines.
 
     All tokens of such models are alike to .7 and more, and "the" and 的 most so to everything:
@@ -237,7 +256,7 @@ def _shades(asked: Sequence[_Word], read: Sequence[_Word], cosines: Vector) -> N
     rows = [place for place, word in enumerate(asked) if not word.punctuation]
     columns = [place for place, word in enumerate(read) if not word.punctuation]
     if rows and columns:
-        found = _word_cosines(asked, read, cosines)[np.ix_(rows, columns)]
+        found = _word_cosines(asked, read, cosines, weights)[np.ix_(rows, columns)]
         best = found.max(axis=1, keepdims=True)
         excess = (best - found.mean(axis=1, keepdims=True)) * (found >= best - _NEAR_TIE)
         strongest = np.square(excess).max(axis=0)

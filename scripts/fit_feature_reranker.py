@@ -20,12 +20,13 @@ import json
 import re
 import sys
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from datetime import UTC, datetime
 from math import log2
 from pathlib import Path
 
 import numpy as np
+from sklearn.linear_model import LogisticRegression
 
 from rag.models.feature_reranker import COEFFICIENTS, FEATURES, features
 from rag.opening import open_pipeline
@@ -36,10 +37,7 @@ from scripts.fit_reranker import (
     DATA,
     DEPTH,
     EVERY,
-    Judged,
-    best_candidates,
     calibration_error,
-    fit,
     gold_entries,
     library_of,
     rows,
@@ -49,9 +47,16 @@ TOP = 10
 
 
 @dataclass(frozen=True, slots=True)
-class Counted(Judged):
-    """A judged question, the set that it comes from, and the paragraph of every candidate."""
+class Counted:
+    """A question with its candidates in fused order: features [n, 4], and whether each is gold.
 
+    `set` is the set that it comes from, `paragraphs` has the paragraph of every candidate.
+    """
+
+    language: str
+    features: Vector
+    gold: np.ndarray
+    fitted: bool
     set: str
     paragraphs: tuple[str, ...]
 
@@ -94,6 +99,55 @@ def judged(folder: Path, pipeline: Pipeline) -> Iterator[Counted]:
             set=source[:2],
             paragraphs=tuple(entry["id"] for entry in entries),
         )
+
+
+def fit(questions: Sequence[Counted]) -> tuple[Vector, float]:
+    """Weights and bias.
+
+    First the order: gold against the rest, of a gold paragraph only the chunk that does best,
+    for its other chunks need not hold the answer. Then the scale: the best candidate's chance to
+    be gold, over as many questions with their gold in the library as without it (Platt 1999).
+    """
+    weights, _ = logistic(questions, [question.gold for question in questions])
+    best = [only_best(question, weights) for question in questions]
+    kept = [
+        replace(question, features=question.features[keep], gold=question.gold[keep])
+        for question, keep in zip(questions, best, strict=True)
+    ]
+    weights, bias = logistic(kept, [question.gold for question in kept])
+    tops = [top for question in questions for top in best_candidates(question, weights, bias)]
+    logits, right = np.array(tops).T
+    scale = LogisticRegression(C=100.0).fit(logits[:, None], right)
+    slope, shift = float(scale.coef_[0][0]), float(scale.intercept_[0])
+    return weights * slope, bias * slope + shift
+
+
+def logistic(questions: Sequence[Counted], labels: Sequence[np.ndarray]) -> tuple[Vector, float]:
+    """Weights and bias of a logistic model over all candidates of all questions."""
+    every = np.concatenate([question.features for question in questions])
+    # Cosines differ by hundredths: without one scale their weights would be held down.
+    middle, spread = every.mean(axis=0), every.std(axis=0)
+    model = LogisticRegression(C=100.0, max_iter=1000)
+    model.fit((every - middle) / spread, np.concatenate(labels))
+    weights = model.coef_[0] / spread
+    return weights.astype(np.float32), float(model.intercept_[0] - weights @ middle)
+
+
+def only_best(question: Counted, weights: Vector) -> np.ndarray:
+    """Which candidates to learn from: all that are not gold, and of the gold ones the best."""
+    scores = np.where(question.gold, question.features @ weights, -np.inf)
+    keep = ~question.gold
+    keep[scores.argmax()] = True
+    return keep
+
+
+def best_candidates(
+    question: Counted, weights: Vector, bias: float
+) -> Iterator[tuple[float, bool]]:
+    """Logit of the best candidate and whether it is gold: as it is, then with gold taken out."""
+    logits = question.features @ weights + bias
+    yield float(logits.max()), bool(question.gold[logits.argmax()])
+    yield float(logits[~question.gold].max()), False
 
 
 def figures(questions: Sequence[Counted], weights: Vector, bias: float) -> dict[str, float]:

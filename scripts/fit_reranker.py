@@ -13,6 +13,7 @@ from __future__ import annotations
 
 import hashlib
 import json
+import re
 import sys
 from collections import defaultdict
 from collections.abc import Iterator, Sequence
@@ -22,34 +23,68 @@ from pathlib import Path
 from typing import Any
 
 import numpy as np
+from scipy.optimize import minimize
+from scipy.special import logsumexp
 from sklearn.linear_model import LogisticRegression
 from sklearn.metrics import roc_auc_score
 
 from rag.chunking import chunk_document
 from rag.ingest import File, Ingest
-from rag.models.rerankers import COEFFICIENTS, features
+from rag.models.late_interaction_reranker import (
+    COEFFICIENTS,
+    LateInteractionReranker,
+    features,
+    standing,
+)
 from rag.opening import open_pipeline
 from rag.pipeline import Pipeline
 from rag.retrieval import passages
 from rag.settings import QuerySettings, Settings, load_settings
-from rag.types import AddResult, Document, Page, Vector
+from rag.types import AddResult, Document, Page, Passage, Question, Vector
 
 DATA = Path(__file__).resolve().parents[1] / "rag" / "models" / "data"
 CENTRE = "bundled_token_centre.npy"
 DEPTH = 50
 # Questions of one paragraph stand together in the set: every second one is sample enough.
 EVERY = 2
-FEATURES = ["maxsim", "dense", "ln(1 + bm25)"]
 
 
 @dataclass(frozen=True, slots=True)
 class Judged:
-    """The candidates of one question in fused order: features [n, 3], and whether each is gold."""
+    """A question with its candidates in fused order, and which of them are gold.
 
+    `features` are [n, 2]; `passages` have no token vectors. `translated` are gold too, but in the
+    other language.
+    """
+
+    question: Question
     language: str
+    passages: list[Passage]
     features: Vector
     gold: np.ndarray
+    translated: np.ndarray
     fitted: bool
+
+    def at_home(self) -> Judged:
+        """The question asked of a library that answers it in its own language only."""
+        return self._of(~self.translated)
+
+    def across(self) -> Judged:
+        """The question asked of a library that answers it in the other language only."""
+        return replace(self, gold=self.translated)._of(~self.gold)
+
+    def without_gold(self) -> Judged:
+        """The question asked of a library that does not hold the answer."""
+        return self._of(~self.gold)
+
+    def _of(self, left: np.ndarray) -> Judged:
+        return replace(
+            self,
+            passages=[self.passages[place] for place in np.flatnonzero(left)],
+            features=self.features[left],
+            gold=self.gold[left],
+            translated=self.translated[left],
+        )
 
 
 def rows(path: Path) -> list[dict[str, Any]]:
@@ -98,82 +133,99 @@ def judged(folder: Path, pipeline: Pipeline) -> Iterator[Judged]:
         candidates = found.trace.candidates[:DEPTH]
         ids = [corpus[candidate.chunk.page]["id"] for candidate in candidates]
         evidence = passages(pipeline.store, candidates, found.question, pipeline.codec.decode)
+        answers = {original(corpus_id) for corpus_id in gold[query["id"]]}
         digest = hashlib.sha256(query["id"].encode()).digest()[0]
         yield Judged(
-            language=query["lang"],
-            features=features(found.question, evidence),
-            gold=np.array([corpus_id in gold[query["id"]] for corpus_id in ids]),
+            found.question,
+            query["lang"],
+            [replace(passage, tokens=None) for passage in evidence],
+            features(found.question, evidence),
+            np.array([corpus_id in gold[query["id"]] for corpus_id in ids]),
+            np.array([one not in gold[query["id"]] and original(one) in answers for one in ids]),
             fitted=digest % 2 == 0,
         )
 
 
-def fit(questions: Sequence[Judged]) -> tuple[Vector, float]:
-    """Weights and bias.
+def original(corpus_id: str) -> str:
+    """A paragraph's name without its language, the same for its translation."""
+    return re.sub(r"^(xq.*)-(en|zh)$", r"\1", corpus_id)
 
-    First the order: gold against the rest, of a gold paragraph only the chunk that does best,
-    for its other chunks need not hold the answer. Then the scale: the best candidate's chance to
-    be gold, over as many questions with their gold in the library as without it (Platt 1999).
+
+def fit(questions: Sequence[Judged], across: Sequence[Judged]) -> LateInteractionReranker:
+    """First the order, by `questions` alone, then the chance, by those `across` languages too.
+
+    The order is a softmax over the candidates of a question, in which the gold ones win together
+    (ListNet, Cao et al. 2007, top one).
+    The chance is that the best candidate is gold, over as many questions with their gold in the
+    library as without it (Platt 1999).
     """
-    weights, _ = logistic(questions, [question.gold for question in questions])
-    best = [only_best(question, weights) for question in questions]
-    kept = [
-        replace(question, features=question.features[keep], gold=question.gold[keep])
-        for question, keep in zip(questions, best, strict=True)
-    ]
-    weights, bias = logistic(kept, [question.gold for question in kept])
-    tops = [top for question in questions for top in best_candidates(question, weights, bias)]
-    logits, right = np.array(tops).T
-    scale = LogisticRegression(C=100.0).fit(logits[:, None], right)
-    slope, shift = float(scale.coef_[0][0]), float(scale.intercept_[0])
-    return weights * slope, bias * slope + shift
+    scale = np.concatenate([question.features for question in questions]).std(axis=0)
+    order = (
+        minimize(lambda weights: loss(questions, weights / scale), np.ones(len(scale))).x / scale
+    )
+    mixed = [np.sort(question.features @ order)[::-1] for question in questions]
+    usual = float(np.mean(np.concatenate([scores[3:20] for scores in mixed])))
+    rows, right = tops([*questions, *across], order, usual)
+    middle, spread = rows.mean(axis=0), rows.std(axis=0)
+    model = LogisticRegression(C=100.0).fit((rows - middle) / spread, right)
+    chance = model.coef_[0] / spread
+    bias = float(model.intercept_[0] - chance @ middle)
+    return LateInteractionReranker(order, chance, bias, usual, calibrated=True)
 
 
-def logistic(questions: Sequence[Judged], labels: Sequence[np.ndarray]) -> tuple[Vector, float]:
-    """Weights and bias of a logistic model over all candidates of all questions."""
-    every = np.concatenate([question.features for question in questions])
-    # Cosines differ by hundredths: without one scale their weights would be held down.
-    middle, spread = every.mean(axis=0), every.std(axis=0)
-    model = LogisticRegression(C=100.0, max_iter=1000)
-    model.fit((every - middle) / spread, np.concatenate(labels))
-    weights = model.coef_[0] / spread
-    return weights.astype(np.float32), float(model.intercept_[0] - weights @ middle)
+def loss(questions: Sequence[Judged], weights: np.ndarray) -> float:
+    """Mean negative logarithm of the chance that softmax gives to gold."""
+    total = 0.0
+    for question in questions:
+        mixed = question.features @ weights
+        total += logsumexp(mixed) - logsumexp(mixed[question.gold])
+    return total / len(questions)
 
 
-def only_best(question: Judged, weights: Vector) -> np.ndarray:
-    """Which candidates to learn from: all that are not gold, and of the gold ones the best."""
-    scores = np.where(question.gold, question.features @ weights, -np.inf)
-    keep = ~question.gold
-    keep[scores.argmax()] = True
-    return keep
+def tops(
+    questions: Sequence[Judged], order: np.ndarray, usual: float
+) -> tuple[np.ndarray, np.ndarray]:
+    """Of the best candidate what its chance is made of, [2n, 3], and whether it is gold, [2n].
 
-
-def best_candidates(question: Judged, weights: Vector, bias: float) -> Iterator[tuple[float, bool]]:
-    """Logit of the best candidate and whether it is gold: as it is, then with gold taken out."""
-    logits = question.features @ weights + bias
-    yield float(logits.max()), bool(question.gold[logits.argmax()])
-    yield float(logits[~question.gold].max()), False
+    Every question twice: as it is, then with its gold taken out of the library.
+    """
+    rows, right = [], []
+    for question in questions:
+        for one in (question, question.without_gold()):
+            mixed = one.features @ order
+            rows.append([mixed.max(), *standing(one.question, one.passages, mixed, usual)])
+            right.append(bool(one.gold[mixed.argmax()]))
+    return np.array(rows), np.array(right)
 
 
 def figures(
-    questions: Sequence[Judged], weights: Vector, bias: float, threshold: float
+    questions: Sequence[Judged], reranker: LateInteractionReranker, threshold: float
 ) -> dict[str, float]:
     """What fusion and reranking reach on these questions, and how well scores say no."""
-    tops = [best_candidates(question, weights, bias) for question in questions]
-    logits, right = np.array([list(pair) for pair in tops]).transpose(2, 1, 0)
-    chance = 1 / (1 + np.exp(-logits))
+    rows, right = tops(questions, reranker.order, reranker.usual)
+    chance = 1 / (1 + np.exp(-(rows @ reranker.chance + reranker.bias)))
     late = [question.gold[question.features[:, 0].argmax()] for question in questions]
-    present = np.repeat([1, 0], len(questions))
     measured = {
         "questions": len(questions),
         "hit@1 fused": np.mean([question.gold[0] for question in questions]),
         "hit@1 maxsim": np.mean(late),
-        "hit@1 reranked": right[0].mean(),
-        "gold present or removed, AUROC": roc_auc_score(present, chance.ravel()),
-        "answered, gold present": (chance[0] >= threshold).mean(),
-        "answered, gold removed": (chance[1] >= threshold).mean(),
-        "expected calibration error": calibration_error(chance.ravel(), right.ravel()),
+        "hit@1 reranked": right[::2].mean(),
+        "gold present or removed, AUROC": roc_auc_score(np.tile([1, 0], len(questions)), chance),
+        "answered, gold present": (chance[::2] >= threshold).mean(),
+        "answered, gold removed": (chance[1::2] >= threshold).mean(),
+        "expected calibration error": calibration_error(chance, right),
     }
     return {name: round(float(value), 4) for name, value in measured.items()}
+
+
+def threshold_for(
+    questions: Sequence[Judged], language: str, reranker: LateInteractionReranker
+) -> float:
+    """The highest threshold at which 98 % of the questions that have an answer get one."""
+    own = [question for question in questions if question.language == language]
+    rows, _ = tops(own, reranker.order, reranker.usual)
+    chance = 1 / (1 + np.exp(-(rows[::2] @ reranker.chance + reranker.bias)))
+    return float(np.quantile(chance, 0.02))
 
 
 def calibration_error(chance: np.ndarray, right: np.ndarray) -> float:
@@ -201,24 +253,42 @@ def report(questions: Sequence[Judged]) -> str:
     found = [question for question in questions if question.gold.any()]
     fitted = [question for question in found if question.fitted]
     held = [question for question in found if not question.fitted]
-    weights, bias = fit(fitted)
+    groups = {
+        language: [one.at_home() for one in held if language in (one.language, "all")]
+        for language in ("en", "zh", "all")
+    }
+    groups["across"] = [one.across() for one in held if one.translated.any()]
+    reranker = fit(
+        [one.at_home() for one in fitted], [one.across() for one in fitted if one.translated.any()]
+    )
     threshold = QuerySettings().relevance
     result = {
         "date": datetime.now(UTC).date().isoformat(),
         "data": f"mixed: {len(fitted)} questions fitted, {len(held)} others measured; "
         f"gold among the best {DEPTH} of recall for {len(found)} of {len(questions)}",
         "threshold": threshold,
-        "features": FEATURES,
-        "weights": [round(float(weight), 5) for weight in weights],
-        "bias": round(bias, 5),
-        "figures": {
-            language: figures(
-                [q for q in held if language in (q.language, "all")], weights, bias, threshold
-            )
-            for language in ("en", "zh", "all")
+        "threshold that still answers 98 %": [
+            round(threshold_for([one.at_home() for one in fitted], language, reranker), 3)
+            for language in ("en", "zh")
+        ],
+        "order": {
+            "features": ["maxsim, weighted", "ln(1 + bm25)"],
+            "weights": rounded(reranker.order),
         },
+        "chance": {
+            "features": ["own mixture", "runners-up", "coverage of the best"],
+            "weights": rounded(reranker.chance),
+            "bias": round(reranker.bias, 5),
+            "usual": round(reranker.usual, 5),
+        },
+        "figures": {name: figures(group, reranker, threshold) for name, group in groups.items()},
     }
     return json.dumps(result, indent=2, ensure_ascii=False)
+
+
+def rounded(weights: np.ndarray) -> list[float]:
+    """As they are written down."""
+    return [round(float(weight), 5) for weight in weights]
 
 
 def main(folder: Path) -> None:

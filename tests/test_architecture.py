@@ -21,6 +21,7 @@ FLOORS = [
         "rag.citing",
         "rag.deadline",
         "rag.folding",
+        "rag.languages",
         "rag.late_interaction",
         "rag.metering",
         "rag.pace",

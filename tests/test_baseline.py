@@ -82,7 +82,7 @@ def library(documents: Sequence[str] = tuple(SUBJECTS), pages: int = 8) -> Libra
 
 def drawn(held: Library, seed: int = 0, reranker: FakeReranker | None = None) -> Baseline | None:
     return draw_baseline(
-        held, held.embedder, CODEC.rotate, CODEC.decode, reranker or FakeReranker(), sentences, seed
+        held, held.embedder, CODEC.turned, CODEC.decode, reranker or FakeReranker(), sentences, seed
     )
 
 
@@ -145,7 +145,7 @@ def test_the_words_for_a_share_never_round_up_to_all() -> None:
 
 def test_without_a_reranker_its_scores_have_no_share() -> None:
     held = library()
-    made = draw_baseline(held, held.embedder, CODEC.rotate, CODEC.decode, None, sentences)
+    made = draw_baseline(held, held.embedder, CODEC.turned, CODEC.decode, None, sentences)
     assert made is not None
     assert made.reranker == "none"
     assert made.share_below("rerank", 0.5) is None

@@ -18,6 +18,16 @@ def test_maxsim_is_the_mean_of_the_best_cosines() -> None:
     assert scores.tolist() == pytest.approx([(1 + 0.5**0.5) / 2, 0])
 
 
+def test_a_token_counts_as_its_weight_says() -> None:
+    passages = [np.array([X]), np.array([Y])]
+    weights = np.array([3, 1], dtype=np.float32)
+    assert maxsims(np.array([X, Y]), passages, weights).tolist() == [0.75, 0.25]
+    spans = span_maxsims(
+        np.array([X, Y]), np.array([X, Y]), [(0, 1), (1, 2)], [(0, 1), (1, 2)], weights
+    )
+    assert spans.tolist() == [0.75, 0.25]
+
+
 def test_maxsim_ignores_the_order_of_the_passage() -> None:
     passage = np.array([Z, X, Y])
     assert maxsims(np.array([X, Y]), [passage, passage[::-1]]).tolist() == [1, 1]

@@ -10,7 +10,8 @@ import pytest
 
 from rag.encoding import encode_chunks
 from rag.errors import LibraryError
-from rag.models.rerankers import BgeM3Reranker, LateInteractionReranker, make_reranker
+from rag.models.late_interaction_reranker import BgeM3Reranker, LateInteractionReranker
+from rag.models.rerankers import make_reranker
 from rag.retrieval import passages
 from rag.settings import Settings
 from rag.sparse_weights import BYTES_PER_TOKEN, decode, dot_products, encode, sparse_weights

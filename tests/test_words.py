@@ -6,6 +6,7 @@ import pytest
 from rag.late_interaction import maxsims
 from rag.same_words import same_words, spaced_words
 from rag.sentences import sentences
+from rag.types import Question, Vector
 from rag.words import WordView, sentence_view, word_view
 from tests.fakes import FakeEmbedder
 
@@ -17,12 +18,18 @@ PAIRS = [
 AXES = np.eye(8, dtype=np.float32)
 
 
-def view(question: str, passage: str) -> WordView:
+def asking(text: str, tokens: Vector, weights: Vector | None = None) -> Question:
+    return Question(text, AXES[0], tokens, weights=weights)
+
+
+def view(question: str, passage: str, weights: Vector | None = None) -> WordView:
     embedder = FakeEmbedder()
     asked, read = embedder.token_spans([question, passage])
     tokens = embedder.encode_documents([question, passage]).tokens
     assert tokens is not None
-    return word_view(question, tokens[0], asked, passage, tokens[1], read, sentences(passage))
+    return word_view(
+        asking(question, tokens[0], weights), asked, passage, tokens[1], read, sentences(passage)
+    )
 
 
 def texts(passage: str, spans: tuple[tuple[int, int], ...]) -> list[str]:
@@ -35,10 +42,18 @@ def test_the_words_add_up_to_the_score(question: str, passage: str) -> None:
     tokens = FakeEmbedder().encode_documents([question, passage]).tokens
     assert tokens is not None
     assert seen.maxsim == pytest.approx(float(maxsims(tokens[0], [tokens[1]])[0]))
-    weighted = sum(word.strength * word.tokens for word in seen.question)
-    assert weighted / sum(word.tokens for word in seen.question) == pytest.approx(seen.maxsim)
+    assert sum(word.weight for word in seen.question) == pytest.approx(1)
+    assert sum(word.strength * word.weight for word in seen.question) == pytest.approx(seen.maxsim)
     assert sum(word.share for word in seen.shaded) == pytest.approx(1)
     assert max(word.shade for word in seen.shaded) == 1
+
+
+def test_a_word_that_weighs_more_earns_more() -> None:
+    heavy = np.array([1, 9], dtype=np.float32)
+    seen = view("猫 cat", "猫 cat", weights=heavy)
+    assert [word.weight for word in seen.question] == pytest.approx([0.1, 0.9])
+    assert [word.share for word in seen.shaded] == pytest.approx([0.1, 0.9])
+    assert seen.maxsim == pytest.approx(1)
 
 
 @pytest.mark.parametrize(("question", "passage"), PAIRS)
@@ -72,8 +87,9 @@ def test_pieces_of_a_latin_word_are_one_word_and_chinese_pieces_stay() -> None:
     spans = [(0, 2), (2, 6), (6, 9), (9, 11), (11, 12), (12, 13), (13, 14), (14, 15), (15, 16)]
     spans += [(16, 17), (17, 18), (18, 21), (21, 22)]
     rows = np.eye(len(spans), dtype=np.float32)
-    seen = word_view(question, rows, spans, "检索", rows[:2], [(0, 1), (1, 2)], [(0, 2)])
-    assert [(word.text, word.tokens) for word in seen.question if not word.punctuation] == [
+    seen = word_view(asking(question, rows), spans, "检索", rows[:2], [(0, 1), (1, 2)], [(0, 2)])
+    words = [word for word in seen.question if not word.punctuation]
+    assert [(word.text, round(word.weight * len(spans))) for word in words] == [
         ("Rerankers", 3),
         ("检", 1),
         ("索", 1),
@@ -85,7 +101,7 @@ def test_pieces_of_a_latin_word_are_one_word_and_chinese_pieces_stay() -> None:
 
 def test_blanks_in_a_span_are_no_part_of_the_word() -> None:
     seen = word_view(
-        "a cat", AXES[:3], [(0, 1), (1, 2), (1, 5)], "\ncat", AXES[2:3], [(0, 4)], [(1, 4)]
+        asking("a cat", AXES[:3]), [(0, 1), (1, 2), (1, 5)], "\ncat", AXES[2:3], [(0, 4)], [(1, 4)]
     )
     assert [word.text for word in seen.question] == ["a", "", "cat"]
     assert seen.question[1].punctuation
@@ -94,7 +110,7 @@ def test_blanks_in_a_span_are_no_part_of_the_word() -> None:
 
 def test_punctuation_earns_its_share_and_is_neither_shaded_nor_matched() -> None:
     spans = [(0, 1), (1, 2), (2, 4)]
-    seen = word_view("x?", AXES[:2], spans[:2], "x? y", AXES[:3], spans, [(0, 4)])
+    seen = word_view(asking("x?", AXES[:2]), spans[:2], "x? y", AXES[:3], spans, [(0, 4)])
     assert [(word.share, word.shade) for word in seen.shaded] == [(0.5, 1), (0.5, 0), (0, 0)]
     assert seen.question[1].punctuation
     assert (1, 2) not in [match.span for word in seen.question for match in word.matches]
@@ -105,14 +121,14 @@ def test_words_that_are_like_everything_are_shaded_least() -> None:
     everywhere = np.array([0.6, 0.6, 0.5], dtype=np.float32)
     passage = np.stack([everywhere, everywhere + AXES[0, :3] * 0.3])
     seen = word_view(
-        "is cat", np.eye(3, dtype=np.float32)[[1, 0]], [(0, 2), (2, 6)],
+        asking("is cat", np.eye(3, dtype=np.float32)[[1, 0]]), [(0, 2), (2, 6)],
         "the cat", passage, [(0, 3), (3, 7)], [(0, 7)],
     )  # fmt: skip
     assert [word.shade for word in seen.shaded] == [0, 1]
 
 
 def test_words_that_have_nothing_in_common_share_nothing_evenly() -> None:
-    seen = word_view("a b", AXES[:2], [(0, 1), (2, 3)], "c", -AXES[:1], [(0, 1)], [(0, 1)])
+    seen = word_view(asking("a b", AXES[:2]), [(0, 1), (2, 3)], "c", -AXES[:1], [(0, 1)], [(0, 1)])
     assert [(word.share, word.shade) for word in seen.shaded] == [(1, 0)]
 
 
@@ -122,7 +138,9 @@ def test_sentences_are_ranked_and_unread_ones_left_out() -> None:
     tokens = embedder.encode_documents(["dogs bark", "Cats sleep. Dogs bark."]).tokens
     assert tokens is not None
     asked, read = embedder.token_spans(["dogs bark", passage])
-    seen = word_view("dogs bark", tokens[0], asked, passage, tokens[1], read, sentences(passage))
+    seen = word_view(
+        asking("dogs bark", tokens[0]), asked, passage, tokens[1], read, sentences(passage)
+    )
     assert texts(passage, tuple(one.span for one in seen.sentences)) == [
         "Dogs bark.",
         "Cats sleep.",

@@ -8,6 +8,7 @@ from pages import _ui as ui
 from pages._inspection import chosen
 from pages._markdown import plain, shaded
 from rag.types import Candidate, Record
+from rag.views import evidence_line
 from rag.words import WordView
 
 # The colour of the theme's accent; how dark says how much a word earned.
@@ -27,7 +28,8 @@ def show(record: Record) -> None:
     view = word_view(record, candidate)
     if record.trace.models["embedder"] != ui.pipeline().embedder.name:
         st.caption("Taken apart by the model in use now, which is another than that of the trace.")
-    st.markdown(f"**{plain(candidate.location)}** · {plain(candidate.evidence)}")
+    evidence = plain(evidence_line(record.trace, candidate))
+    st.markdown(f"**{plain(candidate.location)}** · {evidence}")
     if view.basis == "words":
         st.caption(
             "The darker a word, the more of the score it earned. Words in bold are the "
@@ -81,11 +83,12 @@ def question_words(candidate: Candidate, view: WordView) -> None:
     st.markdown(f"**Question words** · MaxSim {view.maxsim:.3f}")
     st.caption(
         "Every question word looks for its best match in the passage; the mean of these "
-        "strengths is MaxSim."
+        "strengths, in which rare words weigh more, is MaxSim."
     )
     st.dataframe(
         {
             "Question word": [word.text for word in asked],
+            "Weight": [word.weight for word in asked],
             "Strength": [word.strength for word in asked],
             "Best matches": [
                 "  ·  ".join(f"{text[slice(*one.span)]} ({one.cosine:.2f})" for one in word.matches)
@@ -95,10 +98,11 @@ def question_words(candidate: Candidate, view: WordView) -> None:
         hide_index=True,
         column_config={
             "Question word": st.column_config.TextColumn(width=110),
+            "Weight": st.column_config.NumberColumn(format="percent", width=70),
             "Strength": st.column_config.ProgressColumn(
                 format="%.2f", min_value=0, max_value=1, width=110
             ),
-            "Best matches": st.column_config.TextColumn(width=480),
+            "Best matches": st.column_config.TextColumn(width=410),
         },
     )
 

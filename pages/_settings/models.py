@@ -12,23 +12,13 @@ from pages import _ui as ui
 from pages._markdown import plain
 from pages._settings.trying import Part
 from rag.errors import RAGError
-from rag.models.embedders import BGE_M3, OPENAI_MODEL
-from rag.models.known_models import KNOWN_MODELS, known_model
+from rag.models.known_models import KNOWN_MODELS, OWN_MODELS, known_model
 from rag.models.layouts import layout_of
-from rag.models.rerankers import BGE_RERANKER, CROSS_ENCODER
 from rag.settings import Settings
 from rag.types import Notice
 
 _REFRESH_SECONDS = 0.5
 _SIZE_SECONDS = 600
-
-# What stands for an empty name.
-OWN = {
-    "bge-m3": BGE_M3,
-    "openai": OPENAI_MODEL,
-    "cross-encoder": CROSS_ENCODER,
-    "bge": BGE_RERANKER,
-}
 
 
 @dataclass
@@ -66,7 +56,7 @@ def show(part: Part, settings: Settings) -> bool:
         "embedder": (index.embedder, index.model),
         "reranker": (query.reranker, query.reranker_model),
     }.get(part, ("", ""))
-    model = name or OWN.get(kind, "")
+    model = name or OWN_MODELS.get(kind, "")
     record = known_model(model)
     if record is not None:
         about = [

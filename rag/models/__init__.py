@@ -65,7 +65,10 @@ class Reranker(Protocol):
         ...
 
     def score(self, question: Question, passages: Sequence[Passage]) -> list[float]:
-        """The probability, 0..1, that each passage answers the question; same order and length."""
+        """The probability, 0..1, that each passage answers the question; same order and length.
+
+        The other passages may move all scores together, but never change the order of two.
+        """
         ...
 
 

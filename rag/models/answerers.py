@@ -19,6 +19,13 @@ from rag.types import AnswerKind, Passage, Question, Turn
 TINY_LLM = "SmolLM2-135M (demonstration)"
 
 
+def chosen_kind(kind: AnswererKind, endpoint: EndpointSettings) -> AnswererKind:
+    """What a setting means: `auto` is `chat` where an endpoint is configured, else `quotes`."""
+    if kind == "auto":
+        return "chat" if endpoint.configured else "quotes"
+    return kind
+
+
 def make_answerer(
     kind: AnswererKind,
     endpoint: EndpointSettings,
@@ -26,17 +33,18 @@ def make_answerer(
     sentences: Callable[[str], list[Span]],
     cache: Path,
 ) -> Answerer:
-    """The answerer of a kind; `auto` is `chat` where an endpoint is configured, else `quotes`.
+    """The answerer of a kind, see `chosen_kind`.
 
     `embedder` and `sentences` are for quotes, see `QuoteAnswerer`; a small model on this machine is
     kept in `cache`. Raises SettingsError for `chat` without a model, MissingDependency and
     BackendError.
     """
+    kind = chosen_kind(kind, endpoint)
     if kind == "tiny-llm":
         from rag.models.tiny_llm import load_tiny_llm
 
         return load_tiny_llm(cache)
-    if kind == "quotes" or (kind == "auto" and not endpoint.configured):
+    if kind == "quotes":
         return QuoteAnswerer(embedder, sentences)
     if not endpoint.configured:
         raise SettingsError(
@@ -48,11 +56,12 @@ def make_answerer(
 
 def answerer_name(settings: Settings) -> str:
     """What writes the answers, without making it."""
-    kind, endpoint = settings.query.answerer, settings.endpoint
-    if kind == "tiny-llm":
-        return TINY_LLM
-    quotes = kind == "quotes" or not endpoint.configured
-    return "quoted sentences" if quotes else endpoint.model
+    match chosen_kind(settings.query.answerer, settings.endpoint):
+        case "tiny-llm":
+            return TINY_LLM
+        case "chat":
+            return settings.endpoint.model or "no language model"
+    return QuoteAnswerer.name
 
 
 def answerer_identity(settings: Settings) -> Hashable:

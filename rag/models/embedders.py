@@ -21,6 +21,7 @@ from rag.models.bundled import (
     QUESTION_PROMPT,
     bundled_model_folder,
 )
+from rag.models.known_models import OWN_MODELS
 from rag.settings import EmbedderKind, EmbeddingEndpointSettings, IndexSettings
 from rag.types import Encoding, Question, SparseWeights, Vector
 
@@ -29,8 +30,6 @@ if TYPE_CHECKING:
     from tokenizers import Tokenizer
 
 HUB_NAME = "intfloat/multilingual-e5-small"
-BGE_M3 = "BAAI/bge-m3"
-OPENAI_MODEL = "text-embedding-3-small"
 
 # Measured: batches of 1024 and 2048 tokens were up to 9 % slower.
 TOKENS_PER_BATCH = 4096
@@ -126,6 +125,7 @@ class TextEmbedder:
             dense=encoding.dense[0],
             tokens=None if encoding.tokens is None else encoding.tokens[0],
             sparse=None if encoding.sparse is None else encoding.sparse[0],
+            weights=None if encoding.tokens is None else self._weights(text),
         )
 
     def token_spans(self, texts: Sequence[str]) -> list[list[tuple[int, int]]]:
@@ -136,6 +136,21 @@ class TextEmbedder:
             for text in self._tokenized(texts, prompt)
             for skip in [_tokens_before(len(prompt), text)]
         ]
+
+    def _weights(self, text: str) -> Vector | None:
+        """How much each token of a question tells, [tokens]; None where nothing says so.
+
+        SentencePiece's Unigram numbers its pieces by their probability, and the logarithm of a
+        rank goes with that of a probability (Zipf), so the logarithm of a piece's number says how
+        rare it is without counting any words.
+        """
+        from tokenizers.models import Unigram
+
+        if not isinstance(self._tokenizer.model, Unigram):
+            return None
+        prompt = len(self._question_prompt)
+        ids, own = self._input(self._tokenized([text], self._question_prompt)[0], prompt)
+        return np.log(np.array(ids[own], dtype=np.float32) + 1)
 
     def _tokenized(self, texts: Sequence[str], prompt: str) -> list[TokenizedText]:
         """Prompt and text as tokens, without special tokens and at any length."""
@@ -281,14 +296,14 @@ def _sentence_transformer(
 def _bge_m3(settings: IndexSettings, cache: Path, endpoint: EmbeddingEndpointSettings) -> Embedder:
     from rag.models.bge import load_bge_m3
 
-    return load_bge_m3(settings.model or BGE_M3)
+    return load_bge_m3(settings.model or OWN_MODELS["bge-m3"])
 
 
 def _openai(settings: IndexSettings, cache: Path, endpoint: EmbeddingEndpointSettings) -> Embedder:
     from rag.models.openai_embedder import load_openai_embedder
 
     return load_openai_embedder(
-        settings.model or OPENAI_MODEL, settings.dimensions or None, endpoint
+        settings.model or OWN_MODELS["openai"], settings.dimensions or None, endpoint
     )
 
 

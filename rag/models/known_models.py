@@ -22,6 +22,14 @@ OWN_CODE = "RAG_QUERY_REMOTE_CODE with its name"
 # The need of a model that is refused on this machine.
 RERANK_ENDPOINT = "a rerank endpoint that runs it"
 
+# What an empty name stands for.
+OWN_MODELS: dict[str, str] = {
+    "bge-m3": "BAAI/bge-m3",
+    "openai": "text-embedding-3-small",
+    "cross-encoder": "cross-encoder/mmarco-mMiniLMv2-L12-H384-v1",
+    "bge": "BAAI/bge-reranker-v2-m3",
+}
+
 _TWO_LANGUAGES = "Chinese, English"
 
 

@@ -72,6 +72,8 @@ class QuoteAnswerer:
     ) -> Vector:
         """MaxSim of every sentence, or its cosine where the model has no token vectors."""
         if question.tokens is not None and passage.tokens is not None:
-            return span_maxsims(question.tokens, passage.tokens, token_spans, sentences)
+            return span_maxsims(
+                question.tokens, passage.tokens, token_spans, sentences, question.weights
+            )
         texts = [passage.chunk.text[start:end] for start, end in sentences]
         return np.asarray(self._embedder.encode_documents(texts).dense @ question.dense)

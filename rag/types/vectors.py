@@ -62,12 +62,16 @@ class StoredVectors:
 
 @dataclass(frozen=True, slots=True)
 class Question:
-    """A question with its vectors: `dense` is [dimensions], `tokens` [tokens, dimensions]."""
+    """A question with its vectors: `dense` is [dimensions], `tokens` [tokens, dimensions].
+
+    `weights` say how much each token tells, [tokens], more than 0; None where all tell the same.
+    """
 
     text: str
     dense: Vector
     tokens: Vector | None
     sparse: SparseWeights | None = None
+    weights: Vector | None = None
 
 
 @dataclass(frozen=True, slots=True)
