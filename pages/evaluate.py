@@ -6,7 +6,7 @@ import streamlit as st
 
 from pages import _index as index
 from pages import _ui as ui
-from pages._evaluation import choosing, figures, golden, questions, running
+from pages._evaluation import answers, choosing, figures, golden, questions, running
 from pages._markdown import plain
 from rag.evaluation.kept_evaluations import KeptEvaluation, KeptEvaluations, Label
 from rag.settings import load_settings
@@ -106,6 +106,8 @@ def show(kept: KeptEvaluation) -> None:
         )
     )
     figures.show(evaluation)
+    if evaluation.answers is not None:
+        answers.show(evaluation.answers)
     questions.show(kept)
 
 

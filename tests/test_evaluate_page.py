@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import csv
+import json
 import shutil
 from collections.abc import Callable
 from dataclasses import dataclass, replace
@@ -22,6 +23,7 @@ from pages._evaluation.figures import duration, percent, table
 from pages._evaluation.questions import CHOSEN
 from pages._markdown import plain
 from rag.errors import LibraryError, UnreadableTrace
+from rag.evaluation.answered import MEASURES
 from rag.evaluation.golden_sets import read_golden_set
 from rag.evaluation.kept_evaluations import DEPTH, MOST, KeptEvaluation, KeptEvaluations, shortened
 from rag.evaluation.outcomes import outcomes
@@ -221,6 +223,46 @@ def test_a_result_is_shown_kept_and_opens_on_inspect(
     assert str(record.trace.notices[-1]).startswith(
         f"Asked of the documents of the golden set “{folder.name}”"
     )
+
+
+def test_answers_are_measured_where_that_is_chosen_and_judged_where_a_model_can(
+    opened: Callable[[], AppTest], folder: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    answering = shutil.copytree(folder, tmp_path / "answering")
+    asked = [
+        {"id": "en0", "text": "Where is the red cat?", "answers": ["The red cat lives here."]},
+        {"id": "zh0", "text": "红色的猫在哪里？", "answers": ["这里"]},
+        {"id": "none", "text": "Where is the red bus?", "answerable": False},
+    ]
+    lines = "\n".join(json.dumps(row, ensure_ascii=False) for row in asked)
+    (answering / "queries.jsonl").write_text(lines, encoding="utf-8")
+    (answering / "qrels.tsv").write_text("en0\tred cat\t1\nzh0\t红猫\t1\n", encoding="utf-8")
+    app = choose(opened(), answering, "lexical")
+    app = app.checkbox(key="evaluation-answers").check().run()
+    assert_clean(app)
+    assert "Answered by quoted sentences." in texts(app)
+    assert "Questions without an answer (1) are asked too." in texts(app)
+    assert "evaluation-judge" not in {box.key for box in app.checkbox}
+    app = finished(press(app, "Evaluate"))
+    answers = newest().evaluation.answers
+    assert answers is not None
+    shown = app.table[-1].value
+    assert list(shown.columns) == ["Measure", "All questions", "English", "Chinese"]
+    assert list(shown["Measure"]) == [MEASURES[one] for one in answers.figures[ALL]]
+    row = list(answers.figures[ALL]).index("gold_in_answer")
+    found = answers.figures["zh"]["gold_in_answer"]
+    assert shown["Chinese"].iloc[row].startswith(percent(found.figure).split()[0])
+    assert "3 questions, 1 without an answer" in texts(app)
+    # With a model there is a second choice, which says what it takes.
+    monkeypatch.setenv("RAG_LLM_MODEL", "model-x")
+    monkeypatch.setenv("OPENAI_BASE_URL", "http://127.0.0.1:9/v1")
+    app = choose(opened(), answering, "lexical")
+    app = app.checkbox(key="evaluation-answers").check().run()
+    assert_clean(app)
+    judge = app.checkbox(key="evaluation-judge")
+    assert "one more request an answer, which may cost" in judge.label
+    assert not judge.value
+    assert "One request to model-x a question" in texts(app)
 
 
 def test_a_golden_set_that_changed_says_to_evaluate_again(

@@ -8,13 +8,14 @@ import pytest
 from click.testing import CliRunner
 
 from rag.cli.eval import evaluate as command
-from rag.cli.eval import print_evaluation
+from rag.cli.evaluation_tables import print_evaluation
 from rag.errors import BackendError, LibraryError, UnreadableFile
 from rag.evaluation.golden_sets import GoldenSet, read_golden_set
 from rag.evaluation.indexing import SHARD, cache_folder, units_of
 from rag.evaluation.pipelines import parse_pipelines
+from rag.evaluation.progress import EvaluationProgress
 from rag.evaluation.results import Evaluation
-from rag.evaluation.run import EvaluationProgress, evaluate
+from rag.evaluation.run import evaluate
 from rag.evaluation.runs import write_run
 from rag.evaluation.scoring import nothing_ranked, with_run
 from rag.evaluation.verdict import verdict

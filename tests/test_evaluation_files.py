@@ -6,9 +6,10 @@ from pathlib import Path
 import pytest
 
 from rag.errors import SettingsError, UnreadableFile
-from rag.evaluation.golden_sets import language_of, read_golden_set
+from rag.evaluation.golden_sets import read_golden_set
 from rag.evaluation.pipelines import parse_pipelines
 from rag.evaluation.runs import read_run, write_run
+from rag.languages import language_of
 from rag.settings import QuerySettings
 
 CORPUS = [

@@ -16,6 +16,7 @@ from rag.errors import RAGError
 from rag.evaluation.asking import query_of
 from rag.evaluation.golden_sets import GoldenSet
 from rag.evaluation.pipelines import STANDARD, PipelineSpec, parse_pipelines
+from rag.models.answerers import answerer_name
 from rag.models.rerankers import make_reranker
 from rag.settings import Settings
 
@@ -26,7 +27,10 @@ _LANGUAGES = {"all": "All questions", "en": "English", "zh": "Chinese"}
 
 @dataclass(frozen=True, slots=True)
 class Choice:
-    """Everything an evaluation needs; `limit` is of each language, None for all questions."""
+    """Everything an evaluation needs; `limit` is of each language, None for all questions.
+
+    `answers` says whether questions are also answered, and `judge` whether a model judges that.
+    """
 
     source: str
     place: str
@@ -34,6 +38,8 @@ class Choice:
     specs: tuple[PipelineSpec, ...]
     limit: int | None
     seed: int
+    answers: bool
+    judge: bool
 
 
 def choose(settings: Settings) -> Choice | None:
@@ -49,9 +55,10 @@ def choose(settings: Settings) -> Choice | None:
         )
     with right, remembered("evaluation-seed", 0) as key:
         seed = st.number_input("Seed", 0, None, key=key, help="Which questions are drawn.")
+    answers, judge = _answers(settings, golden)
     if place is None or golden is None or not specs:
         return None
-    return Choice(source, place, golden, specs, limit, seed)
+    return Choice(source, place, golden, specs, limit, seed, answers, judge)
 
 
 def language(code: str) -> str:
@@ -63,6 +70,35 @@ def counts(languages: Sequence[str]) -> str:
     """`60 English, 40 Chinese`."""
     found = Counter(languages)
     return ", ".join(f"{found[code]:,} {language(code)}" for code in sorted(found))
+
+
+def _answers(settings: Settings, golden: GoldenSet | None) -> tuple[bool, bool]:
+    """Whether to measure answers, and whether the language model judges them."""
+    writer, model = answerer_name(settings), settings.endpoint.model
+    lacking = sum(not one.answerable for one in golden.questions) if golden else 0
+    with remembered("evaluation-answers", False) as key:
+        answers = st.checkbox(
+            "Measure answers too",
+            key=key,
+            help="Every question is also answered, with the settings as they are, and as many are "
+            "that the documents do not answer, where the golden set has such questions. Exact "
+            "match, F1, citations and refusals.",
+        )
+    if not answers:
+        return False, False
+    costs = f" One request to {model} a question." if writer == model else ""
+    others = f" Questions without an answer ({lacking:,}) are asked too." if lacking else ""
+    st.caption(plain(f"Answered by {writer}.{costs}{others}"))
+    if not settings.endpoint.configured:
+        return True, False
+    with remembered("evaluation-judge", False) as key:
+        judge = st.checkbox(
+            f"Let {plain(model)} judge the answers: one more request an answer, which may cost",
+            key=key,
+            help="It reads the question, the right answers and the answer, and says in one word "
+            "whether that is correct. A model may favour what it wrote itself.",
+        )
+    return True, judge
 
 
 def _source() -> str:

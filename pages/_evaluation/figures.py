@@ -78,19 +78,21 @@ def duration(seconds: Seconds | None) -> str:
 def table(evaluation: Evaluation, group: str) -> dict[str, list[str]]:
     """The columns of the pipelines that ran; tokens and cost where somebody counted them."""
     rows = [row for row in evaluation.rows if group in row.figures]
-    seconds = [seconds_taken(row.of(group, evaluation.questions)).get("total") for row in rows]
+    rankings = [row.of(group, evaluation.questions) for row in rows]
+    seconds = [seconds_taken([one.seconds for one in own]).get("total") for own in rankings]
     columns = {"Pipeline": [plain(row.spec.name) for row in rows]}
     for measure, head in SHOWN.items():
         columns[head] = [percent(row.figures[group][measure]) for row in rows]
     columns["p50, p95"] = [duration(one) for one in seconds]
     if group == ALL and any(row.tokens is not None for row in rows):
-        columns["Tokens"] = [_known(row.tokens, ",") for row in rows]
+        columns["Tokens"] = [known(row.tokens, ",") for row in rows]
     if group == ALL and any(row.cost is not None for row in rows):
-        columns["Cost"] = [_known(row.cost, ".4f") for row in rows]
+        columns["Cost"] = [known(row.cost, ".4f") for row in rows]
     return columns
 
 
-def _known(value: float | None, shape: str) -> str:
+def known(value: float | None, shape: str) -> str:
+    """A number in its shape, or a dash where nobody counted."""
     return "–" if value is None else format(value, shape)
 
 

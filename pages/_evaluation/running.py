@@ -12,7 +12,8 @@ from pages._evaluation.choosing import Choice
 from pages._markdown import plain
 from rag import opening
 from rag.evaluation.kept_evaluations import KeptEvaluation, KeptEvaluations
-from rag.evaluation.run import Cancelled, Report, evaluate
+from rag.evaluation.progress import Cancelled, Report
+from rag.evaluation.run import evaluate
 from rag.jobs import EvaluationJob
 from rag.pipeline import Pipeline
 from rag.settings import IndexSettings, Settings, load_settings
@@ -40,6 +41,8 @@ def start(settings: Settings, choice: Choice) -> None:
             report,
             cancelled,
             opened=opened,
+            answers=choice.answers,
+            judge=choice.judge,
         )
         return KeptEvaluation(found, choice.source, choice.place)
 

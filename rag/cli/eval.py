@@ -2,22 +2,22 @@
 
 from __future__ import annotations
 
-from collections import Counter
-from collections.abc import Sequence
-from itertools import pairwise
+import signal
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
 
+from rag.cli.evaluation_tables import print_evaluation
 from rag.cli.opening import library_of, settings_of
-from rag.cli.printing import json_text, printable, status_line
+from rag.cli.printing import json_text, status_line
 
 if TYPE_CHECKING:
     from rag.evaluation.golden_sets import GoldenSet
-    from rag.evaluation.results import Evaluation, Row
+    from rag.evaluation.results import Evaluation
 
-_SHOWN = ("hit@1", "recall@10", "mrr@10", "ndcg@10")
 _FOLDER = click.Path(exists=True, file_okay=False, path_type=Path)
 _FILE = click.Path(exists=True, dir_okay=False, path_type=Path)
 _OUTPUT = click.Path(dir_okay=False, path_type=Path)
@@ -41,7 +41,18 @@ _OUTPUT = click.Path(dir_okay=False, path_type=Path)
 @click.option("--score", type=_FILE, help="Score this TREC run of another system.")
 @click.option("--corpus", type=_FOLDER, help="Folder of other documents to ask about.")
 @click.option("--qrels", type=_FILE, help="Other gold than the folder's own.")
-@click.option("--fresh", is_flag=True, help="Rank anew what was ranked before.")
+@click.option(
+    "--answers",
+    is_flag=True,
+    help="Answer the questions too, and as many that have no answer, with the settings as they "
+    "are: exact match, F1, refusals and citations.",
+)
+@click.option(
+    "--judge",
+    is_flag=True,
+    help="Let the language model judge the answers, with one request each; implies --answers.",
+)
+@click.option("--fresh", is_flag=True, help="Rank and answer anew what was done before.")
 @click.pass_context
 def evaluate(
     ctx: click.Context,
@@ -54,22 +65,26 @@ def evaluate(
     score: Path | None,
     corpus: Path | None,
     qrels: Path | None,
+    answers: bool,
+    judge: bool,
     fresh: bool,
 ) -> None:
     """Compare pipelines on the golden questions of FOLDER, or on the library's own.
 
     FOLDER holds corpus.jsonl or a folder pdfs, queries.jsonl and qrels.tsv. Without it the library
-    is asked its golden questions, see: rag golden. Interrupt (Ctrl-C) to stop: the next run goes
-    on from there.
+    is asked its golden questions, see: rag golden. Interrupt (Ctrl-C) to stop and see what there
+    is: the next run goes on from there.
     """
+    from rag.evaluation.pipelines import STANDARD
     from rag.evaluation.runs import read_run
     from rag.evaluation.scoring import nothing_ranked, with_run
     from rag.evaluation.views import evaluation_view
 
     golden = _golden_set(ctx, folder, corpus, qrels)
     run = score and read_run(score, {question.id for question in golden.rankable})
-    if pipelines or not run:
-        evaluation = _evaluated(ctx, golden, pipelines, limit, seed, fresh)
+    if pipelines or answers or judge or not run:
+        names = pipelines or ",".join(STANDARD)
+        evaluation = _evaluated(ctx, golden, names, limit, seed, fresh, answers or judge, judge)
     else:
         evaluation = nothing_ranked(golden, limit, seed)
     if score and run:
@@ -97,97 +112,51 @@ def _golden_set(
 def _evaluated(
     ctx: click.Context,
     golden: GoldenSet,
-    pipelines: str | None,
+    pipelines: str,
     limit: int | None,
     seed: int,
     fresh: bool,
+    answers: bool,
+    judge: bool,
 ) -> Evaluation:
-    from rag.evaluation.pipelines import STANDARD, parse_pipelines
+    from rag.evaluation.pipelines import parse_pipelines
 
     settings = settings_of(ctx)
-    specs = parse_pipelines(pipelines or ",".join(STANDARD), settings.query)
+    specs = parse_pipelines(pipelines, settings.query)
     with status_line() as show:
         show("Loading the models …")
         from rag.evaluation.run import evaluate as run
 
-        return run(
-            golden,
-            specs,
-            settings,
-            limit,
-            seed,
-            report=lambda progress: show(f"{golden.name}: {progress}"),
-            fresh=fresh,
-        )
-
-
-def print_evaluation(evaluation: Evaluation) -> None:
-    """A table a language and one for all questions, with 95 % intervals, and the verdict."""
-    from rag.evaluation.results import ALL
-    from rag.evaluation.verdict import verdict
-
-    counts = Counter(question.language for question in evaluation.questions)
-    languages = sorted(counts)
-    counts[ALL] = len(evaluation.questions)
-    for group in [*(languages if len(languages) > 1 else []), ALL]:
-        label = f"{printable(evaluation.golden)}, {group}: {counts[group]} questions"
-        click.secho(label, bold=True)
-        ran = [row for row in evaluation.rows if group in row.figures]
-        click.echo(_table([_HEADER, *(_cells(row, group) for row in ran)]))
-    _print_steps(evaluation)
-    for row in evaluation.rows:
-        if row.problem is not None:
-            click.secho(f"{row.spec.name}: {printable(str(row.problem))}", fg="yellow")
-        if row.failures:
-            click.secho(
-                f"{row.spec.name}: the reranker failed {row.failures} questions; "
-                "they are in recall order.",
-                fg="yellow",
+        with interruptible() as interrupted:
+            return run(
+                golden,
+                specs,
+                settings,
+                limit,
+                seed,
+                report=lambda progress: show(f"{golden.name}: {progress}"),
+                cancelled=interrupted,
+                fresh=fresh,
+                answers=answers,
+                judge=judge,
             )
-    for notice in evaluation.notices:
-        click.secho(printable(str(notice)), err=True, fg="yellow")
-    if said := verdict(evaluation):
-        click.echo(said)
 
 
-def _print_steps(evaluation: Evaluation) -> None:
-    """What each pipeline gains over the one above it."""
-    from rag.evaluation.comparing import COMPARED
+@contextmanager
+def interruptible() -> Iterator[Callable[[], bool]]:
+    """Tells whether somebody pressed Ctrl-C; the second time it interrupts as ever."""
+    pressed = False
 
-    names = [row.spec.name for row in evaluation.rows if row.figures]
-    for first, second in pairwise(names):
-        gains = []
-        for measure in COMPARED:
-            found = evaluation.comparison(first, second, measure)
-            if found is not None:
-                gains.append(f"{measure} {found.difference.mean:+.3f} (p {found.p_value:.2g})")
-        click.secho(f"{first} -> {second}: {', '.join(gains)}", dim=True)
+    def press(number: int, frame: object) -> None:
+        nonlocal pressed
+        pressed = True
+        signal.signal(signal.SIGINT, before)
 
-
-_HEADER = ["", *_SHOWN, "p50", "p95"]
-
-
-def _cells(row: Row, group: str) -> list[str]:
-    figures = row.figures[group]
-    total = row.seconds.get("total")
-    return [
-        row.spec.name,
-        *(
-            f"{figure.mean:.3f} [{figure.low:.2f}, {figure.high:.2f}]"
-            for figure in (figures[measure] for measure in _SHOWN)
-        ),
-        f"{total.p50 * 1000:.0f} ms" if total else "",
-        f"{total.p95 * 1000:.0f} ms" if total else "",
-    ]
-
-
-def _table(rows: Sequence[Sequence[str]]) -> str:
-    """Columns as wide as their widest cell."""
-    widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
-    return "\n".join(
-        "  ".join(cell.ljust(width) for cell, width in zip(row, widths, strict=True)).rstrip()
-        for row in rows
-    )
+    before = signal.signal(signal.SIGINT, press)
+    try:
+        yield lambda: pressed
+    finally:
+        signal.signal(signal.SIGINT, before)
 
 
 def _write_runs(evaluation: Evaluation, path: Path) -> None:

@@ -9,11 +9,12 @@ from rag.errors import RAGError
 from rag.evaluation.golden_sets import GoldenQuestion
 from rag.evaluation.indexing import Units
 from rag.evaluation.pipelines import PipelineSpec, RecallKind
+from rag.metering import Meter
 from rag.pipeline import Pipeline
 from rag.retrieval import passages, recall, remaining, renumbered, rerank
 from rag.settings import QuerySettings
 from rag.stopwatch import Stopwatch
-from rag.types import Candidate, Passage
+from rag.types import Candidate, Passage, Usage
 
 # Which of the shared stages each recall needs.
 _STAGES: Mapping[RecallKind, tuple[str, ...]] = {
@@ -31,6 +32,7 @@ class Ranking:
     the stage's own unit; None where that stage did not see it.
     `problem` says why the reranker failed, which leaves the order of recall; empty where it did
     not.
+    `usage` is what was asked of services, without its cost.
     """
 
     question: str
@@ -38,6 +40,7 @@ class Ranking:
     scores: tuple[float | None, ...]
     seconds: Mapping[str, float]
     problem: str = ""
+    usage: tuple[Usage, ...] = ()
 
 
 @dataclass(frozen=True, slots=True)
@@ -82,11 +85,12 @@ class Asked:
         self._golden = question
         self._pipeline = pipeline
         self._units = units
-        stopwatch = Stopwatch()
-        with stopwatch.stage("encode"):
+        stopwatch, meter = Stopwatch(), Meter()
+        with stopwatch.stage("encode"), meter.stage("encode"):
             self._question = pipeline.encode(question.text)
         self._recalled = recall(pipeline.store, self._question, pipeline.settings.query, stopwatch)
         self._seconds = stopwatch.seconds
+        self._usage = meter.usage
         self._evidence: dict[tuple[RecallKind, bool, int], _Evidence] = {}
 
     def ranked(self, contender: Contender) -> Ranking:
@@ -94,11 +98,12 @@ class Asked:
         spec, pipeline = contender.spec, contender.pipeline
         shared = (*(("encode",) if spec.uses_embeddings else ()), *_STAGES[spec.recall])
         seconds = {stage: self._seconds[stage] for stage in shared}
+        usage = self._usage if spec.uses_embeddings else ()
         if pipeline.reranker is None:
-            return self._ranking(self._view(spec.recall), spec, seconds)
+            return self._ranking(self._view(spec.recall), spec, seconds, usage)
         at_hand = self._evidence_for(spec)
-        stopwatch = Stopwatch()
-        with stopwatch.stage("rerank"):
+        stopwatch, meter = Stopwatch(), Meter()
+        with stopwatch.stage("rerank"), meter.stage("rerank"):
             candidates, notice = rerank(
                 pipeline.reranker,
                 self._question,
@@ -108,7 +113,8 @@ class Asked:
                 pipeline.deadline,
             )
         seconds |= {"evidence": at_hand.seconds, **stopwatch.seconds}
-        return self._ranking(candidates, spec, seconds, str(notice or ""))
+        usage += meter.usage
+        return self._ranking(candidates, spec, seconds, usage, str(notice or ""))
 
     def _view(self, kind: RecallKind) -> list[Candidate]:
         """The candidates as one recall alone would have given them."""
@@ -155,6 +161,7 @@ class Asked:
         candidates: Sequence[Candidate],
         spec: PipelineSpec,
         seconds: Mapping[str, float],
+        usage: tuple[Usage, ...],
         problem: str = "",
     ) -> Ranking:
         stage = spec.recall if spec.reranker == "none" or problem else "rerank"
@@ -163,7 +170,9 @@ class Asked:
             score = getattr(candidate, stage)
             for unit in self._units.of(candidate, self._golden):
                 scores.setdefault(unit, score and score.score)
-        return Ranking(self._golden.id, tuple(scores), tuple(scores.values()), seconds, problem)
+        return Ranking(
+            self._golden.id, tuple(scores), tuple(scores.values()), seconds, problem, usage
+        )
 
 
 @dataclass(frozen=True, slots=True)

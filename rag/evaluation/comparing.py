@@ -9,29 +9,37 @@ from itertools import combinations
 import numpy as np
 
 from rag.evaluation.asking import Ranking
+from rag.evaluation.costs import NO_PRICES, tokens_and_cost
 from rag.evaluation.golden_sets import GoldenQuestion
 from rag.evaluation.metrics import MEASURES, Floats, measured
 from rag.evaluation.pipelines import PipelineSpec
 from rag.evaluation.resampling import Figure, bootstrap_means, figures, sign_flip_p_values
 from rag.evaluation.results import ALL, Comparison, Row, Seconds
+from rag.settings import PriceSettings
 
 # What pipelines are compared by, pair by pair.
 COMPARED = ("hit@1", "recall@10", "mrr@10", "ndcg@10")
 
 
 def row(
-    spec: PipelineSpec, rankings: Sequence[Ranking], questions: Sequence[GoldenQuestion]
+    spec: PipelineSpec,
+    rankings: Sequence[Ranking],
+    questions: Sequence[GoldenQuestion],
+    prices: PriceSettings = NO_PRICES,
 ) -> Row:
     """One pipeline's rankings of these questions with their measures, still without means."""
     values = measured(
         [ranking.units for ranking in rankings], [question.gold for question in questions]
     )
+    tokens, cost = tokens_and_cost((one for ranking in rankings for one in ranking.usage), prices)
     return Row(
         spec,
         rankings=tuple(rankings),
         per_question={measure: tuple(column.tolist()) for measure, column in values.items()},
-        seconds=seconds_taken(rankings),
+        seconds=seconds_taken([ranking.seconds for ranking in rankings]),
         failures=sum(bool(ranking.problem) for ranking in rankings),
+        tokens=tokens,
+        cost=cost,
     )
 
 
@@ -47,7 +55,7 @@ def compared(
         return list(rows), []
     found: dict[str, dict[str, Mapping[str, Figure]]] = {row.spec.name: {} for row in ran}
     comparisons: list[Comparison] = []
-    for group, chosen in _groups(questions).items():
+    for group, chosen in groups(questions).items():
         values = np.concatenate([_columns(row.per_question, chosen) for row in ran], axis=1)
         means = bootstrap_means(values, seed)
         every = figures(values, means)
@@ -63,7 +71,7 @@ def compared(
     return full, comparisons
 
 
-def _groups(questions: Sequence[GoldenQuestion]) -> dict[str, list[int]]:
+def groups(questions: Sequence[GoldenQuestion]) -> dict[str, list[int]]:
     """The places of the questions of each language, and of all together."""
     languages = sorted({question.language for question in questions})
     groups = {ALL: list(range(len(questions)))}
@@ -102,12 +110,12 @@ def _pairs(
     ]
 
 
-def seconds_taken(rankings: Sequence[Ranking]) -> dict[str, Seconds]:
-    """Median and 95th percentile of every stage and of their sum."""
-    stages = dict.fromkeys(stage for ranking in rankings for stage in ranking.seconds)
-    taken = {stage: [ranking.seconds.get(stage, 0.0) for ranking in rankings] for stage in stages}
+def seconds_taken(questions: Sequence[Mapping[str, float]]) -> dict[str, Seconds]:
+    """Median and 95th percentile of every stage and of their sum, over the seconds of questions."""
+    stages = dict.fromkeys(stage for seconds in questions for stage in seconds)
+    taken = {stage: [seconds.get(stage, 0.0) for seconds in questions] for stage in stages}
     if taken:
-        taken["total"] = [sum(ranking.seconds.values()) for ranking in rankings]
+        taken["total"] = [sum(seconds.values()) for seconds in questions]
     return {
         stage: Seconds(*(float(value) for value in np.percentile(seconds, [50, 95])))
         for stage, seconds in taken.items()

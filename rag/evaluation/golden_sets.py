@@ -11,13 +11,14 @@ import hashlib
 import json
 import random
 import re
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal, TypeVar
 
 from rag.errors import UnreadableFile
 from rag.evaluation.lines import broken, numbered_lines
+from rag.languages import language_of
 from rag.types import PassageSpan
 
 FILES = "pdfs"
@@ -30,8 +31,6 @@ QRELS = ("qrels.tsv", "qrels.page.tsv", "qrels.doc.tsv")
 Unit = Literal["passage", "page", "document", "span"]
 
 _HOW = f"A golden set has {CORPUS} or a folder {FILES}, {QUERIES} and {QRELS[0]}."
-_HAN = re.compile(r"[\u3400-\u9fff\uf900-\ufaff\U00020000-\U0003ffff]")
-_LETTER = re.compile(r"[A-Za-z\u00c0-\u024f]+")
 _PAGE = re.compile(r"#p\d+$")
 
 _T = TypeVar("_T")
@@ -94,19 +93,25 @@ class GoldenSet:
         return digest.hexdigest()[:12]
 
     def sample(self, limit: int | None, seed: int) -> tuple[GoldenQuestion, ...]:
-        """At most `limit` rankable questions of each language, in the order of the set.
+        """At most `limit` rankable questions of each language; see `drawn`."""
+        return drawn(self.rankable, limit, seed)
 
-        Drawn at random; a larger limit only adds to what a smaller one draws.
-        """
-        questions = self.rankable
-        if limit is None:
-            return questions
-        drawn: set[str] = set()
-        for language in sorted({question.language for question in questions}):
-            ids = [question.id for question in questions if question.language == language]
-            random.Random(seed).shuffle(ids)
-            drawn.update(ids[:limit])
-        return tuple(question for question in questions if question.id in drawn)
+
+def drawn(
+    questions: Sequence[GoldenQuestion], limit: int | None, seed: int
+) -> tuple[GoldenQuestion, ...]:
+    """At most `limit` questions of each language, in their order.
+
+    Drawn at random; a larger limit only adds to what a smaller one draws.
+    """
+    if limit is None:
+        return tuple(questions)
+    chosen: set[str] = set()
+    for language in sorted({question.language for question in questions}):
+        ids = [question.id for question in questions if question.language == language]
+        random.Random(seed).shuffle(ids)
+        chosen.update(ids[:limit])
+    return tuple(question for question in questions if question.id in chosen)
 
 
 def read_golden_set(
@@ -157,15 +162,6 @@ def read_golden_set(
         questions,
         unit,
     )
-
-
-def language_of(text: str) -> str:
-    """The language of a text by its script: "zh" or else "en".
-
-    A Chinese character counts as much as a word in Latin letters, so that a Chinese question with
-    an English name in it is Chinese.
-    """
-    return "zh" if len(_HAN.findall(text)) > len(_LETTER.findall(text)) else "en"
 
 
 def _first(folder: Path, names: tuple[str, ...]) -> Path:

@@ -44,8 +44,8 @@ class Label:
 class KeptEvaluations:
     """The evaluations of one library, the last `MOST` of them.
 
-    Of every ranking only the best `DEPTH` are kept. Every method raises LibraryError where the
-    library cannot be read or written.
+    Of every ranking only the best `DEPTH` are kept, and no passages of answers. Every method raises
+    LibraryError where the library cannot be read or written.
     """
 
     def __init__(self, measurements: Measurements) -> None:
@@ -80,11 +80,15 @@ class KeptEvaluations:
 
 
 def shortened(kept: KeptEvaluation) -> KeptEvaluation:
-    """With the best `DEPTH` of each ranking."""
+    """With the best `DEPTH` of each ranking, and answers without the passages behind them."""
     rows = tuple(
         replace(row, rankings=tuple(map(_shortened, row.rankings))) for row in kept.evaluation.rows
     )
-    return replace(kept, evaluation=replace(kept.evaluation, rows=rows))
+    answers = kept.evaluation.answers
+    if answers is not None:
+        answered = tuple(replace(one, passages=()) for one in answers.answered)
+        answers = replace(answers, answered=answered)
+    return replace(kept, evaluation=replace(kept.evaluation, rows=rows, answers=answers))
 
 
 def _shortened(ranking: Ranking) -> Ranking:

@@ -13,6 +13,7 @@ from pydantic import TypeAdapter, ValidationError
 from rag import __version__
 from rag.evaluation.asking import Contender
 from rag.pipeline import Pipeline
+from rag.settings import EndpointSettings
 
 
 class Kept(Protocol):
@@ -111,6 +112,13 @@ def answer_run(pipeline: Pipeline, contents: str) -> str:
             endpoint.model_dump(mode="json", include={"base_url", "temperature", "max_tokens"}),
         ],
     )
+
+
+def judgement_run(endpoint: EndpointSettings) -> str:
+    """Names the judge and the rules it is given."""
+    judge = endpoint.model_dump(mode="json", include={"model", "base_url", "max_tokens"})
+    rules = (files("rag.evaluation") / "data" / "judge_prompt.txt").read_text(encoding="utf-8")
+    return _digest(json.dumps([judge, rules]))
 
 
 def _name(pipeline: Pipeline, contents: str, settings: list[object]) -> str:

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
 from datetime import datetime
 
+from rag.evaluation.answered import Answered
 from rag.evaluation.asking import Ranking
 from rag.evaluation.golden_sets import GoldenQuestion
 from rag.evaluation.pipelines import PipelineSpec
@@ -68,12 +69,62 @@ class Comparison:
 
 
 @dataclass(frozen=True, slots=True)
+class AnswerFigure:
+    """The mean of a measure over the answers it applies to, `answers` of them."""
+
+    figure: Figure
+    answers: int
+
+
+@dataclass(frozen=True, slots=True)
+class Judgement:
+    """What the judging model did, beside the measure "judged_correct".
+
+    `unparsable` and `failures` count the answers of which it said anything but one of the two words
+    or nothing; neither is in the measure. `problem` says why it judged none, or no more.
+    `tokens` and `cost` are sums; None where nobody counted them.
+    """
+
+    model: str
+    unparsable: int = 0
+    failures: int = 0
+    problem: Notice | None = None
+    tokens: int | None = None
+    cost: float | None = None
+
+
+@dataclass(frozen=True, slots=True)
+class Answers:
+    """The answers of the settings' pipeline to questions with and without an answer.
+
+    `answered` belongs to `questions`, in order; what failed is in neither and counted by
+    `failures`. `figures` are by language and for "all", and then by measure.
+    `seconds` are by stage, with "total". `tokens` and `cost` are sums; None where nobody counted
+    them. `problem` says why no question, or no further one, was answered.
+    """
+
+    answerer: str
+    reranker: str
+    questions: tuple[GoldenQuestion, ...] = ()
+    answered: tuple[Answered, ...] = ()
+    figures: Mapping[str, Mapping[str, AnswerFigure]] = field(default_factory=dict)
+    seconds: Mapping[str, Seconds] = field(default_factory=dict)
+    failures: int = 0
+    judgement: Judgement | None = None
+    problem: Notice | None = None
+    tokens: int | None = None
+    cost: float | None = None
+    cancelled: bool = False
+
+
+@dataclass(frozen=True, slots=True)
 class Evaluation:
     """Pipelines on the questions of a golden set.
 
     `questions` are those that the pipelines ranked: fewer than asked for where `cancelled`.
     `models` are the names of the embedder and of each pipeline's reranker, by the pipeline's name.
     `notices` are about documents that could not be read.
+    `answers` are None where they were not asked for.
     """
 
     golden: str
@@ -85,6 +136,7 @@ class Evaluation:
     models: Mapping[str, str]
     notices: tuple[Notice, ...] = ()
     cancelled: bool = False
+    answers: Answers | None = None
 
     def row(self, name: str) -> Row | None:
         """The row of a pipeline, by its name."""

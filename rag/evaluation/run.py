@@ -7,39 +7,23 @@ from contextlib import ExitStack
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
-from typing import Literal
 
 from rag.errors import RAGError, UnreadableFile
-from rag.evaluation.asking import Asked, Contender, ready
+from rag.evaluation.answers import measured_answers, questions_to_answer
+from rag.evaluation.asking import Asked, Contender, Ranking, ready
 from rag.evaluation.comparing import compared, row
 from rag.evaluation.golden_sets import GoldenQuestion, GoldenSet
 from rag.evaluation.indexing import cache_folder, index, library_settings, units_of
-from rag.evaluation.kept_runs import KeptRun
+from rag.evaluation.kept_runs import KeptRun, ranking_run
 from rag.evaluation.pipelines import PipelineSpec
-from rag.evaluation.results import Evaluation, Row
+from rag.evaluation.progress import FAILURES_IN_A_ROW, Cancelled, EvaluationProgress, Report
+from rag.evaluation.results import Answers, Evaluation, Row
+from rag.models.answerers import answerer_name
+from rag.models.rerankers import reranker_identity
 from rag.opening import open_pipeline
 from rag.pipeline import Pipeline
-from rag.settings import IndexSettings, Settings
+from rag.settings import IndexSettings, PriceSettings, QuerySettings, Settings
 from rag.types import Notice
-
-# An endpoint that is down fails every question; after so many in a row nobody waits on.
-FAILURES_IN_A_ROW = 3
-
-
-@dataclass(frozen=True, slots=True)
-class EvaluationProgress:
-    """How far an evaluation is: `done` of `total` passages or files, or questions."""
-
-    stage: Literal["indexing", "asking"]
-    done: int
-    total: int
-
-    def __str__(self) -> str:
-        return f"{self.stage}: {self.done} of {self.total}"
-
-
-Report = Callable[[EvaluationProgress], None]
-Cancelled = Callable[[], bool]
 
 
 def evaluate(
@@ -52,12 +36,16 @@ def evaluate(
     cancelled: Cancelled = lambda: False,
     fresh: bool = False,
     opened: Callable[[Settings, IndexSettings], Pipeline] = open_pipeline,
+    answers: bool = False,
+    judge: bool = False,
 ) -> Evaluation:
     """Every pipeline on at most `limit` questions of each language.
 
-    Library and rankings are kept in the cache, so that what was done is not done again; `fresh`
-    makes new rankings. Golden questions of a library's own are asked of that library as it is.
-    A cancelled evaluation is about the questions asked until then.
+    With `answers` the pipeline of the settings also answers them, and as many that have no answer;
+    with `judge` the language model judges what it answered.
+    Library, rankings and answers are kept in the cache, so that what was done is not done again;
+    `fresh` makes rankings and answers anew. Golden questions of a library's own are asked of that
+    library as it is. A cancelled evaluation is about the questions asked until then.
     Raises what `open_pipeline` raises, UnreadableFile where no document has text, and BackendError
     and LibraryError while it works. A pipeline whose reranker cannot be made, or fails again and
     again, gives a row that says so.
@@ -74,7 +62,25 @@ def evaluate(
     asked: tuple[GoldenQuestion, ...] = ()
     if not cancelled():
         asked = _ask(golden, questions, base, race, report, cancelled)
-    rows, comparisons = compared([race.row(spec, asked) for spec in pipelines], asked, seed)
+    rows, comparisons = compared(
+        [race.row(spec, asked, settings.prices) for spec in pipelines], asked, seed
+    )
+    answering = _as_set(base, race, settings.query) if answers else None
+    if isinstance(answering, RAGError):
+        told = Answers(answerer_name(settings), settings.query.reranker, problem=answering.notice)
+    elif answering is not None:
+        told = measured_answers(
+            questions_to_answer(golden, limit, seed),
+            answering,
+            folder,
+            seed,
+            judge,
+            fresh,
+            report,
+            cancelled,
+        )
+    else:
+        told = None
     return Evaluation(
         golden=golden.name,
         made_at=datetime.now(UTC),
@@ -92,6 +98,7 @@ def evaluate(
         },
         notices=tuple(notices),
         cancelled=len(asked) < len(questions),
+        answers=told,
     )
 
 
@@ -100,7 +107,7 @@ class _Race:
     """The pipelines that run, what they ranked so far, and why the others do not run."""
 
     contenders: list[Contender] = field(default_factory=list)
-    runs: dict[str, KeptRun] = field(default_factory=dict)
+    runs: dict[str, KeptRun[Ranking]] = field(default_factory=dict)
     problems: dict[str, Notice] = field(default_factory=dict)
     failed_in_a_row: dict[str, int] = field(default_factory=dict)
 
@@ -110,14 +117,14 @@ class _Race:
             one
             for one in self.contenders
             if one.spec.name not in self.problems
-            and question.id not in self.runs[one.spec.name].rankings
+            and self.runs[one.spec.name].get(question.id, question.text) is None
         ]
 
-    def rank(self, contender: Contender, question: Asked) -> None:
+    def rank(self, contender: Contender, question: GoldenQuestion, asked: Asked) -> None:
         """Let one pipeline rank; one that fails again and again is out."""
         name = contender.spec.name
-        ranking = question.ranked(contender)
-        self.runs[name].keep(ranking)
+        ranking = asked.ranked(contender)
+        self.runs[name].keep(ranking, question.text)
         failed = self.failed_in_a_row.get(name, 0) + 1 if ranking.problem else 0
         self.failed_in_a_row[name] = failed
         if failed == FAILURES_IN_A_ROW:
@@ -125,12 +132,15 @@ class _Race:
                 f"The reranker failed {failed} questions in a row.", ranking.problem
             )
 
-    def row(self, spec: PipelineSpec, questions: Sequence[GoldenQuestion]) -> Row:
+    def row(
+        self, spec: PipelineSpec, questions: Sequence[GoldenQuestion], prices: PriceSettings
+    ) -> Row:
         """The row of one pipeline."""
         if spec.name in self.problems:
             return Row(spec, problem=self.problems[spec.name])
-        rankings = self.runs[spec.name].rankings
-        return row(spec, [rankings[question.id] for question in questions], questions)
+        run = self.runs[spec.name]
+        found = [run.get(question.id, question.text) for question in questions]
+        return row(spec, [ranking for ranking in found if ranking], questions, prices)
 
 
 def _race(
@@ -142,12 +152,15 @@ def _race(
 ) -> _Race:
     race = _Race()
     state = base.store.state()
-    for spec, found in zip(pipelines, ready(pipelines, base, settings.query), strict=True):
+    # Rankings need no language model that writes.
+    query = settings.query.model_copy(update={"answerer": "quotes"})
+    for spec, found in zip(pipelines, ready(pipelines, base, query), strict=True):
         if isinstance(found, RAGError):
             race.problems[spec.name] = found.notice
             continue
         race.contenders.append(found)
-        race.runs[spec.name] = KeptRun(folder, found, f"{state.contents}-{state.chunks}")
+        name = ranking_run(found, f"{state.contents}-{state.chunks}")
+        race.runs[spec.name] = KeptRun(folder, name, Ranking)
         if fresh:
             race.runs[spec.name].forget()
     return race
@@ -199,6 +212,18 @@ def _ask(
             if left:
                 asked = Asked(question, base, units)
                 for contender in left:
-                    race.rank(contender, asked)
+                    race.rank(contender, question, asked)
     report(EvaluationProgress("asking", len(questions), len(questions)))
     return tuple(questions)
+
+
+def _as_set(base: Pipeline, race: _Race, query: QuerySettings) -> Pipeline | RAGError:
+    """The pipeline that answers questions, with a reranker that is loaded already if it fits."""
+    wanted = base.settings.model_copy(update={"query": query})
+    fits = reranker_identity(wanted)
+    loaded = (one.pipeline for one in race.contenders)
+    near = next((one for one in loaded if reranker_identity(one.settings) == fits), base)
+    try:
+        return near.with_settings(wanted)
+    except RAGError as error:
+        return error

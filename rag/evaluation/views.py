@@ -11,7 +11,7 @@ from typing import Any
 from rag.evaluation.comparing import seconds_taken
 from rag.evaluation.metrics import MEASURES
 from rag.evaluation.resampling import Figure
-from rag.evaluation.results import ALL, Evaluation, Row
+from rag.evaluation.results import ALL, AnswerFigure, Answers, Evaluation, Row
 from rag.evaluation.verdict import verdict
 
 
@@ -28,6 +28,44 @@ def evaluation_view(evaluation: Evaluation) -> dict[str, Any]:
         "notices": [str(notice) for notice in evaluation.notices],
         "pipelines": {row.spec.name: row_view(row) for row in evaluation.rows},
         "comparisons": [asdict(comparison) for comparison in evaluation.comparisons],
+        **({"answers": answers_view(evaluation.answers)} if evaluation.answers else {}),
+    }
+
+
+def answers_view(answers: Answers) -> dict[str, Any]:
+    """The figures of the answers by language and together, and what judging them took."""
+    total = answers.seconds.get("total")
+    judgement = answers.judgement
+    return {
+        "answerer": answers.answerer,
+        "reranker": answers.reranker,
+        "questions": len(answers.questions),
+        "unanswerable": sum(not question.answerable for question in answers.questions),
+        **_answer_figures(answers.figures.get(ALL, {})),
+        "languages": {
+            language: _answer_figures(figures)
+            for language, figures in answers.figures.items()
+            if language != ALL
+        },
+        "seconds": asdict(total) if total else None,
+        "stages": {
+            stage: asdict(seconds) for stage, seconds in answers.seconds.items() if stage != "total"
+        },
+        "failures": answers.failures,
+        "tokens": answers.tokens,
+        "cost": answers.cost,
+        "cancelled": answers.cancelled,
+        "problem": str(answers.problem) if answers.problem else None,
+        "judge": judgement
+        and asdict(judgement) | {"problem": str(judgement.problem) if judgement.problem else None},
+    }
+
+
+def _answer_figures(figures: Mapping[str, AnswerFigure]) -> dict[str, Any]:
+    return {
+        **{measure: one.figure.mean for measure, one in figures.items()},
+        "intervals": _intervals({measure: one.figure for measure, one in figures.items()}),
+        "answers": {measure: one.answers for measure, one in figures.items()},
     }
 
 
@@ -87,7 +125,7 @@ def evaluation_csv(evaluation: Evaluation) -> str:
                 for value in (figures[name].mean, figures[name].low, figures[name].high)
             ]
             rankings = row.of(group, evaluation.questions)
-            total = seconds_taken(rankings).get("total")
+            total = seconds_taken([one.seconds for one in rankings]).get("total")
             writer.writerow(
                 [
                     row.spec.name,
