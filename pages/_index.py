@@ -11,8 +11,6 @@ from rag.jobs import Build, IndexJob
 from rag.settings import IndexSettings, Settings, load_settings
 from rag.types import IndexRecord
 
-_REFRESH_SECONDS = 0.5
-
 
 def show_notice() -> None:
     """What is to be known of the index that answers, on every page; and how building goes."""
@@ -117,18 +115,15 @@ def _start(settings: Settings, index: IndexSettings) -> None:
     _jobs()[str(settings.home)] = IndexJob(build, switch)
 
 
-@st.fragment(run_every=_REFRESH_SECONDS)
+@st.fragment(run_every=ui.REFRESH_SECONDS)
 def _show_running() -> None:
     job = _jobs()[str(load_settings().home)]
     if not job.running:
         st.rerun()
     progress = job.progress
-    bar, button = st.columns([5, 1], vertical_alignment="center")
     text = "Building the index: " + (plain(str(progress)) if progress else "loading the models …")
-    bar.progress(progress.share if progress else 0.0, text=text)
-    if button.button("Stop", key="stop-index", disabled=job.cancelled):
-        job.cancel()
-        st.rerun(scope="fragment")
+    stopping = "What is done stays: the next build goes on from there"
+    ui.show_progress(job, progress.share if progress else 0.0, text, stopping, "stop-index")
 
 
 @st.cache_resource(show_spinner=False)

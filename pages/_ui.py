@@ -7,10 +7,10 @@ from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import contextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Protocol
 
 import streamlit as st
 from streamlit.navigation.page import StreamlitPage
-from streamlit.runtime.uploaded_file_manager import UploadedFile
 
 from pages._markdown import plain, safe
 from pages._visitor import visitor
@@ -19,18 +19,14 @@ from rag.baseline import Baseline
 from rag.citing import without_citations
 from rag.errors import RAGError
 from rag.history import History
-from rag.ingest import File
-from rag.jobs import AddJob
 from rag.models.answerers import answerer_identity, answerer_name
 from rag.models.downloading import reporting
 from rag.models.rerankers import reranker_identity
 from rag.pipeline import Pipeline
-from rag.serving import sample_files
 from rag.settings import IndexSettings, Settings, load_settings
 from rag.store import Store
 from rag.types import (
     NOTHING_RELEVANT,
-    AddResult,
     Answer,
     DocumentRecord,
     Notice,
@@ -39,13 +35,7 @@ from rag.types import (
 )
 
 _FOLDER = Path(__file__).parent
-_REFRESH_SECONDS = 0.5
-_RESULT_ICONS = {
-    "added": ":material/check_circle:",
-    "already there": ":material/content_copy:",
-    "failed": ":material/error:",
-    "cancelled": ":material/do_not_disturb_on:",
-}
+REFRESH_SECONDS = 0.5
 
 
 def frame() -> StreamlitPage:
@@ -111,7 +101,7 @@ class Loading:
         if not self.pipeline.done():
             with st.spinner("Loading the models …"):
                 bar = st.empty()
-                while not wait([self.pipeline], _REFRESH_SECONDS).done:
+                while not wait([self.pipeline], REFRESH_SECONDS).done:
                     if self.total:
                         text = f"Downloading {self.done / 1e6:,.0f} of {self.total / 1e6:,.0f} MB"
                         bar.progress(min(self.done / self.total, 1.0), text=text)
@@ -249,12 +239,6 @@ def sidebar(records: Sequence[DocumentRecord]) -> None:
         )
 
 
-def add_files(files: Sequence[File]) -> None:
-    """Start adding files in the background of this session."""
-    with errors_shown():
-        st.session_state["job"] = AddJob(pipeline().add, files)
-
-
 def show_answer_text(answer: Answer, anchors: str = "") -> None:
     """The answer with its citations, and a mark behind every sentence that is not supported.
 
@@ -298,67 +282,29 @@ def _doubt(statement: Statement) -> str:
     return " ".join(parts)
 
 
-def uploaded(files: Sequence[UploadedFile]) -> list[File]:
-    """What the person dropped, as files to add."""
-    return [File.holding(file.name, file.getvalue()) for file in files]
+class Stoppable(Protocol):
+    """Work in the background that a person may stop."""
+
+    @property
+    def cancelled(self) -> bool:
+        """Whether it was stopped."""
+        ...
+
+    def cancel(self) -> None:
+        """Stop it."""
+        ...
 
 
-def offer_samples() -> None:
-    """The one button of an empty library."""
-    if st.button("Add the sample documents", icon=":material/auto_stories:", type="primary"):
-        add_files([File.at(path) for path in sample_files()])
-        st.rerun()
+def show_progress(job: Stoppable, share: float, text: str, stopping: str, key: str) -> None:
+    """How far a job is, inside a fragment that is drawn again and again, and the way to stop it.
 
-
-def adding() -> bool:
-    """Whether files of this session are being added."""
-    job: AddJob | None = st.session_state.get("job")
-    return job is not None and job.running
-
-
-def show_job() -> None:
-    """Progress of the files being added, and a line for every one that is done."""
-    job: AddJob | None = st.session_state.get("job")
-    if job is None:
-        return
-    if job.running:
-        _show_running_job()
-    else:
-        _show_results(job)
-
-
-@st.fragment(run_every=_REFRESH_SECONDS)
-def _show_running_job() -> None:
-    job: AddJob = st.session_state["job"]
-    if not job.running:
-        st.rerun()
-    done, progress = len(job.results), job.progress
-    share, text = done / job.total, f"{done} of {counted(job.total, 'file')} done"
-    if progress is not None:
-        share += (progress.done / max(progress.total, 1)) / job.total
-        text += f" · {plain(str(progress))}"
+    `share` is 0..1; `stopping` says what becomes of the work that is stopped.
+    """
     bar, button = st.columns([5, 1], vertical_alignment="center")
     bar.progress(min(share, 1.0), text=text)
-    if button.button("Stop", disabled=job.cancelled, help="Finish this file and skip the rest"):
+    if button.button("Stop", key=key, disabled=job.cancelled, help=stopping):
         job.cancel()
         st.rerun(scope="fragment")
-    for result in job.results:
-        _show_result(result)
-
-
-def _show_results(job: AddJob) -> None:
-    with st.container(border=True):
-        for result in job.results:
-            _show_result(result)
-        if job.problem is not None:
-            show_problem(job.problem)
-        if st.button("Close", key="close-job", type="tertiary", icon=":material/close:"):
-            del st.session_state["job"]
-            st.rerun()
-
-
-def _show_result(result: AddResult) -> None:
-    st.markdown(f"{_RESULT_ICONS[result.outcome]} {plain(str(result))}")
 
 
 def counted(number: int, noun: str, nouns: str = "") -> str:

@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 import streamlit as st
 
+from pages import _adding as adding
 from pages import _index as index
 from pages import _marking as marking
 from pages import _ui as ui
@@ -14,6 +15,7 @@ from rag.documents import SUFFIXES
 from rag.errors import RAGError
 from rag.history import recorded
 from rag.types import Answer, Candidate, Citation, Record, Trace, Turn
+from rag.views import evidence_line
 
 EXAMPLES = (
     "When is a reranker worth having?",
@@ -51,7 +53,7 @@ def page() -> None:
     waiting = st.session_state.get("waiting")
     if waiting and waiting != question:
         show_question(waiting)
-    ui.show_job()
+    adding.show()
     if question:
         with ui.errors_shown():
             try:
@@ -69,10 +71,10 @@ def asked() -> str:
         file_type=[suffix.removeprefix(".") for suffix in SUFFIXES],
     )
     if prompt is None:
-        waiting = "" if ui.adding() else st.session_state.get("waiting", "")
+        waiting = "" if adding.running() else st.session_state.get("waiting", "")
         return str(st.session_state.pop("example", waiting))
     if prompt.files:
-        ui.add_files(ui.uploaded(prompt.files))
+        adding.start(adding.uploaded(prompt.files))
         st.session_state["waiting"] = prompt.text
         return ""
     return str(prompt.text)
@@ -88,7 +90,7 @@ def welcome(*, empty: bool) -> None:
                 "**The library is empty.** Drop files into the box below, or begin with a small "
                 "bilingual library about retrieval."
             )
-            ui.offer_samples()
+            adding.offer_samples()
         return
     with st.container(horizontal=True):
         for example in EXAMPLES:
@@ -225,7 +227,7 @@ def show_source(
         st.markdown(before + passage(text[start:end], cut) + after)
         support = max((citation.support for citation in citations), default=None)
         told = "" if support is None else f" · support {support:.0%}"
-        st.caption(plain(candidate.evidence + told))
+        st.caption(plain(evidence_line(record.trace, candidate) + told))
         if (start, end) != (0, len(text)):
             with st.expander("Whole passage"):
                 st.markdown(passage(text, spans))

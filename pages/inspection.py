@@ -20,6 +20,7 @@ from pages._markdown import passage, plain
 from rag.history import recorded
 from rag.trace_files import read_record, write_record
 from rag.types import Record
+from rag.views import evidence_line
 
 PARTS = (
     "Side by side",
@@ -194,7 +195,7 @@ def show_passage(record: Record) -> None:
         with st.container(horizontal=True, vertical_alignment="center"):
             st.markdown(f"**{candidate.rank}. {plain(candidate.location)}**", width="content")
             marking.show(record.trace.searched, candidate, f"mark-{candidate.chunk.id}")
-        st.caption(plain(candidate.evidence))
+        st.caption(plain(evidence_line(record.trace, candidate)))
         if candidate.chunk.heading:
             st.caption(plain(candidate.chunk.heading))
         st.markdown(passage(candidate.chunk.text, [(one.start, one.end) for one in own]))

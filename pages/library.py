@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 import streamlit as st
 
+from pages import _adding as adding
 from pages import _index as index
 from pages import _ui as ui
 from pages._markdown import passage, plain
@@ -25,10 +26,10 @@ def page() -> None:
         st.title("Library")
         index.show_notice()
         upload()
-        ui.show_job()
+        adding.show()
         if not records:
             st.info("No documents yet. Upload some, or begin with the samples.")
-            ui.offer_samples()
+            adding.offer_samples()
             return
         chosen = table(records)
         if chosen is not None:
@@ -45,7 +46,7 @@ def upload() -> None:
         key=f"upload-{turn}",
     )
     if files:
-        ui.add_files(ui.uploaded(files))
+        adding.start(adding.uploaded(files))
         st.session_state["upload-turn"] = turn + 1
         st.rerun()
 

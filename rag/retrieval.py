@@ -12,8 +12,9 @@ import numpy as np
 from rag import sparse_weights
 from rag.deadline import Deadline
 from rag.errors import BackendError, RAGError
-from rag.folding import fold
+from rag.languages import across
 from rag.models import Reranker
+from rag.same_words import shared_part
 from rag.settings import QuerySettings
 from rag.stopwatch import Stopwatch
 from rag.types import Candidate, Chunk, Notice, Passage, Question, Score, StoredVectors, Vector
@@ -46,11 +47,11 @@ def recall(
     with stopwatch.stage("dense"):
         dense = store.search_dense(question.dense, settings.recall_depth)
     with stopwatch.stage("lexical"):
-        lexical = store.search_lexical(fold(question.text), settings.recall_depth)
+        lexical = store.search_lexical(question.text, settings.recall_depth)
     with stopwatch.stage("fuse"):
         chunks = {chunk.id: chunk for chunk, _ in [*dense, *lexical]}
         names = store.names({chunk.document_id for chunk in chunks.values()})
-        dense_scores, lexical_scores = ranked(dense), ranked(lexical)
+        dense_scores, lexical_scores = ranked(dense), weighted(question.text, lexical)
         fused = fuse([dense_scores, lexical_scores], settings.fusion_constant)
         return [
             Candidate(
@@ -72,8 +73,25 @@ def ranked(results: Sequence[tuple[Chunk, float]]) -> dict[str, Score]:
     return {chunk.id: Score(score, rank) for rank, (chunk, score) in enumerate(results, start=1)}
 
 
+def weighted(question: str, results: Sequence[tuple[Chunk, float]]) -> dict[str, Score]:
+    """Scores and ranks of full text by chunk id, with what each rank counts for in fusion.
+
+    A hit is often first only because a name or number is the same in both languages. So where even
+    the best one is in another language than the question, every hit across languages counts for the
+    part of the question's words that it has. A shallower search gives the same weights.
+    """
+    scores = ranked(results)
+    if not results or not across(question, results[0][0].text):
+        return scores
+    for chunk, _ in results:
+        if across(question, chunk.text):
+            weight = shared_part(question, chunk.text)
+            scores[chunk.id] = replace(scores[chunk.id], weight=weight)
+    return scores
+
+
 def fuse(arms: Sequence[Mapping[str, Score]], constant: int) -> dict[str, Score]:
-    """Reciprocal rank fusion, best first: the sum over the arms of 1 / (constant + rank).
+    """Reciprocal rank fusion, best first: the sum over the arms of weight / (constant + rank).
 
     Equal sums are ordered by the best single rank, then by id.
     Source: Cormack, Clarke and Buettcher 2009.
@@ -82,7 +100,7 @@ def fuse(arms: Sequence[Mapping[str, Score]], constant: int) -> dict[str, Score]
     best: dict[str, int] = {}
     for arm in arms:
         for chunk_id, score in arm.items():
-            sums[chunk_id] = sums.get(chunk_id, 0.0) + 1.0 / (constant + score.rank)
+            sums[chunk_id] = sums.get(chunk_id, 0.0) + score.weight / (constant + score.rank)
             best[chunk_id] = min(best.get(chunk_id, score.rank), score.rank)
     order = sorted(sums, key=lambda chunk_id: (-sums[chunk_id], best[chunk_id], chunk_id))
     return {chunk_id: Score(sums[chunk_id], rank) for rank, chunk_id in enumerate(order, start=1)}

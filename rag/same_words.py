@@ -28,6 +28,7 @@ _CHINESE_FUNCTION_WORDS = re.compile(
     "|可以|我们|我們|你们|你們|他们|他們|这个|這個|那个|那個|一个|一個"
 )
 _UNSPACED = re.compile(r"[\u2e80-\u9fff\uf900-\ufaff\uff66-\uff9f\U00020000-\U0003ffff]")
+_UNIT = re.compile(rf"{_UNSPACED.pattern}|(?:(?!{_UNSPACED.pattern})[^\W_])+")
 _SPACED_WORD = re.compile(r"[LN]+(?:(?:['’.]|(?<=N),(?=N))[LN]+)*")
 
 
@@ -41,6 +42,19 @@ def same_words(question: str, passage: str) -> tuple[Span, ...]:
     wanted = set(_stems(question).values()) - {""}
     spaced = [span for span, stem in _stems(passage).items() if stem in wanted]
     return tuple(sorted([*spaced, *_shared_runs(question, passage)]))
+
+
+def shared_part(question: str, passage: str) -> float:
+    """The part of the question's words that the passage has as they are spelt, 0..1.
+
+    A Chinese character counts for half a word. Unlike `same_words` it stems nothing, which makes
+    it some hundred times faster; between languages hardly anything but names and numbers is the
+    same.
+    """
+    wanted = set(_UNIT.findall(fold(question))) - _FUNCTION_WORDS
+    weights = {unit: 0.5 if _UNSPACED.match(unit) else 1.0 for unit in wanted}
+    found = wanted.intersection(_UNIT.findall(fold(passage)))
+    return sum(weights[unit] for unit in found) / (sum(weights.values()) or 1.0)
 
 
 def spaced_words(text: str) -> list[Span]:

@@ -74,9 +74,10 @@ class _Layout(BaseModel):
 class _Score(_Layout):
     score: FiniteFloat
     rank: int = Field(ge=1)
+    weight: float = Field(1.0, ge=0, le=1)
 
     def record(self) -> Score:
-        return Score(self.score, self.rank)
+        return Score(self.score, self.rank, self.weight)
 
 
 def _score(found: _Score | None) -> Score | None:

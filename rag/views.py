@@ -8,6 +8,7 @@ from __future__ import annotations
 from dataclasses import asdict
 from typing import Any
 
+from rag.languages import crossing
 from rag.types import (
     AddResult,
     Answer,
@@ -51,14 +52,14 @@ def trace_view(trace: Trace) -> JSON:
         "reading": trace.reading,
         "calibrated": trace.calibrated,
         "relevant": trace.relevant,
-        "candidates": [candidate_view(candidate) for candidate in trace.candidates],
+        "candidates": [candidate_view(trace, candidate) for candidate in trace.candidates],
         "seconds": {stage: round(seconds, 4) for stage, seconds in trace.seconds.items()},
         "usage": [asdict(usage) for usage in trace.usage],
         "notices": [notice_view(notice) for notice in trace.notices],
     }
 
 
-def candidate_view(candidate: Candidate) -> JSON:
+def candidate_view(trace: Trace, candidate: Candidate) -> JSON:
     """A candidate with the score and rank of every stage; null where a stage did not see it."""
     chunk = candidate.chunk
     return {
@@ -76,12 +77,22 @@ def candidate_view(candidate: Candidate) -> JSON:
         "lexical": score_view(candidate.lexical),
         "fused": score_view(candidate.fused),
         "rerank": score_view(candidate.rerank),
+        "across_languages": crossing(trace.searched, chunk.text),
     }
 
 
+def evidence_line(trace: Trace, candidate: Candidate) -> str:
+    """What every stage thought of a candidate of the trace, and whether it crossed languages."""
+    crossed = crossing(trace.searched, candidate.chunk.text)
+    return candidate.evidence + (f" · found across languages: {crossed}" if crossed else "")
+
+
 def score_view(score: Score | None) -> JSON | None:
-    """A stage's score and rank."""
-    return None if score is None else asdict(score)
+    """A stage's score and rank, and its weight where the rank counted for less than one vote."""
+    if score is None:
+        return None
+    seen: JSON = {"score": score.score, "rank": score.rank}
+    return seen if score.weight == 1 else {**seen, "weight": score.weight}
 
 
 def answer_view(answer: Answer) -> JSON:

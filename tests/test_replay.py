@@ -21,8 +21,13 @@ from tests.fakes import FakeEmbedder
 POOL = 12
 
 
+# Some in another language than the question, with all, half and none of its words.
+TEXTS = ("text", "中文文本", "说明文字here", "说明文字text")
+
+
 def chunk(number: int) -> Chunk:
-    return Chunk(f"c{number:03}", "d", number, 1, number * 10, number * 10 + 4, "text")
+    text = TEXTS[number % len(TEXTS)]
+    return Chunk(f"c{number:03}", "d", number, 1, number * 10, number * 10 + len(text), text)
 
 
 class Arms:
@@ -60,7 +65,7 @@ class Judge:
 
 def asked(arms: Arms, judge: Judge, query: QuerySettings) -> Trace:
     """The trace that retrieval makes of these arms, step by step as the pipeline does."""
-    question = FakeEmbedder().encode_question("text")
+    question = FakeEmbedder().encode_question("text there")
     candidates = recall(arms, question, query, Stopwatch())
     evidence = [
         Passage(candidate.chunk, candidate.document, 0.5, 1.0)
@@ -69,7 +74,7 @@ def asked(arms: Arms, judge: Judge, query: QuerySettings) -> Trace:
     if query.reranker != "none":
         candidates, _ = rerank(judge, question, candidates, evidence)
     return Trace(
-        question="text",
+        question="text there",
         profile="local",
         models={},
         settings={**IndexSettings().model_dump(), **query.model_dump()},

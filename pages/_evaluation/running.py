@@ -18,7 +18,6 @@ from rag.jobs import EvaluationJob
 from rag.pipeline import Pipeline
 from rag.settings import IndexSettings, Settings, load_settings
 
-_REFRESH_SECONDS = 0.5
 _BEGUN_HERE = "evaluation-begun"
 
 
@@ -75,7 +74,7 @@ def opener(settings: Settings) -> Callable[[Settings, IndexSettings], Pipeline]:
     return opened
 
 
-@st.fragment(run_every=_REFRESH_SECONDS)
+@st.fragment(run_every=ui.REFRESH_SECONDS)
 def show() -> None:
     """How far it is, and the way to stop it."""
     running = job()
@@ -84,16 +83,9 @@ def show() -> None:
     progress = running.progress
     share = progress.done / max(progress.total, 1) if progress else 0.0
     said = plain(str(progress)) if progress else "loading the models …"
-    bar, button = st.columns([5, 1], vertical_alignment="center")
-    bar.progress(min(share, 1.0), text=f"{plain(running.name)} · {said}")
-    if button.button(
-        "Stop",
-        key="stop-evaluation",
-        disabled=running.cancelled,
-        help="What is done stays: the next start goes on from there",
-    ):
-        running.cancel()
-        st.rerun(scope="fragment")
+    stopping = "What is done stays: the next start goes on from there"
+    text = f"{plain(running.name)} · {said}"
+    ui.show_progress(running, share, text, stopping, "stop-evaluation")
 
 
 @st.cache_resource(show_spinner=False)

@@ -6,7 +6,7 @@ from rag.evaluation.results import ALL, Comparison, Evaluation, Row
 
 MEASURE = "hit@1"
 # A wider interval around "no difference" is a lack of questions, not a finding.
-_TELLING = 0.03
+TELLING = 0.03
 _CHANCE = 0.05
 
 
@@ -31,21 +31,19 @@ def verdict(evaluation: Evaluation) -> str:
 
 def _sentence(found: Comparison, before: Row, after: Row) -> str:
     was, now = before.figures[ALL][MEASURE].mean, after.figures[ALL][MEASURE].mean
-    change = f"from {_percent(was)} to {_percent(now)}"
+    change = f"from {percent(was)} to {percent(now)}"
     # Recall may have been timed at another moment for each row; what reranking adds was not.
     added = set(after.seconds) - set(before.seconds)
-    cost = _duration(sum(after.seconds[stage].p50 for stage in added))
+    cost = duration(sum(after.seconds[stage].p50 for stage in added))
     gain = found.difference
     count = len(after.rankings)
-    # So many equal outcomes leave room for a difference that was not met (the rule of three), and
-    # resampling a few says nothing of others.
-    few = 3 / count > _TELLING and found.p_value >= _CHANCE
+    few = too_few(count, found.p_value)
     if gain.low > 0 and not few:
         return f"Reranking lifts hit@1 {change} here for {cost} a question: keep it on."
     if gain.high < 0 and not few:
         return f"Reranking hurts here: hit@1 goes {change}, and it costs {cost} a question."
-    span = f"95 % interval of the difference {_points(gain.low)} to {_points(gain.high)} points"
-    if few or gain.high > _TELLING:
+    span = f"95 % interval of the difference {points(gain.low)} to {points(gain.high)} points"
+    if few or gain.high > TELLING:
         questions = "1 question does" if count == 1 else f"{count} questions do"
         return (
             f"{questions} not tell whether reranking helps here: hit@1 goes {change} ({span}). "
@@ -57,6 +55,13 @@ def _sentence(found: Comparison, before: Row, after: Row) -> str:
     )
 
 
+def too_few(questions: int, p_value: float) -> bool:
+    """Whether so many questions say nothing of others, whatever their interval."""
+    # So many equal outcomes leave room for a difference that was not met (the rule of three), and
+    # resampling a few says nothing of others.
+    return 3 / questions > TELLING and p_value >= _CHANCE
+
+
 def _turned(found: Comparison | None) -> Comparison | None:
     """The comparison seen from its other side."""
     if found is None:
@@ -66,13 +71,16 @@ def _turned(found: Comparison | None) -> Comparison | None:
     return Comparison(found.second, found.first, found.measure, found.group, turned, found.p_value)
 
 
-def _percent(share: float) -> str:
+def percent(share: float) -> str:
+    """`74 %`."""
     return f"{share * 100:.0f} %"
 
 
-def _points(share: float) -> str:
+def points(share: float) -> str:
+    """`+4.3`, for a difference of shares."""
     return f"{share * 100:+.1f}"
 
 
-def _duration(seconds: float) -> str:
+def duration(seconds: float) -> str:
+    """`31 ms`, `1.4 s`."""
     return f"{seconds:.1f} s" if seconds >= 1 else f"{seconds * 1000:.0f} ms"

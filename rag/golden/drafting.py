@@ -9,8 +9,8 @@ from difflib import SequenceMatcher
 from typing import Protocol
 
 from rag.errors import BackendError
-from rag.evaluation.golden_sets import language_of
 from rag.golden.marks import made_mark
+from rag.languages import language_of
 from rag.models.completions import Messages, completed
 from rag.models.endpoint_failures import unusable
 from rag.prompting import cut, plain

@@ -8,8 +8,8 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from typing import Protocol
 
-from rag.evaluation.golden_sets import language_of
 from rag.folding import fold
+from rag.languages import language_of
 from rag.types import Chunk, GoldenMark, GoldenOrigin, PassageSpan
 
 BEGINNING_CHARACTERS = 200

@@ -13,10 +13,14 @@ from rag.types.usage import Usage, usage_line
 
 @dataclass(frozen=True, slots=True)
 class Score:
-    """What one stage thought of a candidate. Rank 1 is the best."""
+    """What one stage thought of a candidate. Rank 1 is the best.
+
+    `weight`, 0..1, is what the rank counts for in fusion.
+    """
 
     score: float
     rank: int
+    weight: float = 1.0
 
 
 @dataclass(frozen=True, slots=True)

@@ -5,10 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from typing import Protocol
 
-from rag.folding import fold
 from rag.models import Embedder
 from rag.replay import query_settings
-from rag.retrieval import fuse, ranked
+from rag.retrieval import fuse, ranked, weighted
 from rag.settings import QuerySettings
 from rag.types import Chunk, LibraryState, Score, Trace, Vector
 from rag.whereabouts.stages import OWN_WORDS, Fate, largest
@@ -40,7 +39,7 @@ def unrecalled(
     depth = max(1, min(library.chunks, DEEPEST))
     vector = embedder.encode_question(trace.searched).dense
     dense = ranked(store.search_dense(vector, depth))
-    lexical = ranked(store.search_lexical(fold(trace.searched), depth))
+    lexical = weighted(trace.searched, store.search_lexical(trace.searched, depth))
 
     def reached(chunk: Chunk) -> int:
         """The depth at which one of the arms finds it."""

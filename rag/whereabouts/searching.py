@@ -6,7 +6,6 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Protocol
 
-from rag.folding import fold
 from rag.types import Chunk, DocumentRecord, Page
 from rag.whereabouts.letters import Found, LetteredPages, letters
 
@@ -50,7 +49,7 @@ def find(shelf: Shelf, text: str) -> Place | None:
     """
     wanted = letters(text)
     documents = {document.id: document for document in shelf.documents()}
-    hits = shelf.search_lexical(fold(text), _HITS)
+    hits = shelf.search_lexical(text, _HITS)
     ids = [one for one in dict.fromkeys(chunk.document_id for chunk, _ in hits) if one in documents]
     read: list[tuple[str, tuple[Page, ...], LetteredPages]] = []
     room = _LETTERS
