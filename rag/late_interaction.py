@@ -17,9 +17,7 @@ from rag.types import Vector
 Span = tuple[int, int]
 
 
-def maxsims(
-    question: Vector, passages: Sequence[Vector], weights: Vector | None = None
-) -> Vector:
+def maxsims(question: Vector, passages: Sequence[Vector], weights: Vector | None = None) -> Vector:
     """Of each passage the mean over the question's tokens of the best cosine, [passages].
 
     `weights` are those of the question's tokens, [tokens], more than 0; None for equal ones.

@@ -13,13 +13,12 @@ from rag.models.answerers import make_answerer
 from rag.models.bundled import DIMENSIONS as BUNDLED_DIMENSIONS
 from rag.models.embedders import make_embedder
 from rag.models.rerankers import make_reranker
-from rag.models.token_centre import token_centre
+from rag.models.token_space import token_codec
 from rag.pipeline import Pipeline
 from rag.sentences import sentences
 from rag.settings import IndexSettings, Settings, built_in_indexes, load_settings
 from rag.settings_file import save_settings
 from rag.store import Indexes, Store
-from rag.token_codes import TokenCodec
 from rag.types import IndexRecord, Notice
 
 
@@ -112,7 +111,7 @@ def open_pipeline(settings: Settings, index: IndexSettings | None = None) -> Pip
         settings=settings,
         store=store,
         embedder=embedder,
-        codec=TokenCodec(embedder.dimensions, token_centre(index.embedder)),
+        codec=token_codec(index.embedder, embedder.dimensions),
         reranker=make_reranker(settings),
         answerer=make_answerer(
             settings.query.answerer, settings.endpoint, embedder, sentences, settings.cache

@@ -30,15 +30,20 @@ class TokenCodec:
     """Token vectors to bytes and back.
 
     `centre` is the mean token vector of the model, [dimensions]; zeros where none is known.
+    `language` is the direction, [dimensions] and of length 1, in which tokens of one language lie
+    from those of another; None where it is not known.
     """
 
-    def __init__(self, dimensions: int, centre: Vector | None = None) -> None:
+    def __init__(
+        self, dimensions: int, centre: Vector | None = None, language: Vector | None = None
+    ) -> None:
         if dimensions % 8:
             raise ValueError(f"dimensions must be a multiple of 8, not {dimensions}")
         self.dimensions = dimensions
         self._rotation = _rotation(dimensions)
         zeros = np.zeros(dimensions, dtype=np.float32)
         self._centre: Vector = (zeros if centre is None else centre) @ self._rotation
+        self._language = language
 
     @property
     def centre(self) -> Vector:
@@ -55,10 +60,19 @@ class TokenCodec:
         return vectors @ self._rotation
 
     def turned(self, question: Question) -> Question:
-        """The question with its token vectors in the space in which `decode` gives its own."""
+        """The question with its token vectors in the space in which `decode` gives its own.
+
+        What tells only their language is taken out of them, so that a passage in another language
+        is not far for that alone (Yang et al. 2021, https://arxiv.org/abs/2109.04727, remove such
+        directions from sentence vectors).
+        """
         if question.tokens is None:
             return question
-        return replace(question, tokens=self.rotate(question.tokens))
+        tokens = question.tokens
+        if self._language is not None:
+            tokens = tokens - np.outer(tokens @ self._language, self._language)
+            tokens /= np.maximum(np.linalg.norm(tokens, axis=1, keepdims=True), 1e-12)
+        return replace(question, tokens=self.rotate(tokens))
 
     def encode(self, vectors: Vector) -> bytes:
         """Code of token vectors [tokens, dimensions]; the order of tokens is kept."""

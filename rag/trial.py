@@ -17,7 +17,7 @@ from rag.models import Answerer, Embedder, Reranker
 from rag.models.answerers import chosen_kind, make_answerer
 from rag.models.embedders import make_embedder
 from rag.models.rerankers import make_reranker
-from rag.models.token_centre import token_centre
+from rag.models.token_space import token_codec
 from rag.retrieval import checked
 from rag.sentences import sentences
 from rag.settings import Settings
@@ -102,7 +102,7 @@ def try_reranker(settings: Settings) -> Trial:
             embedder = make_embedder(settings.index, settings.cache, settings.embeddings)
         codec = None
         if embedder is not None:
-            codec = TokenCodec(embedder.dimensions, token_centre(settings.index.embedder))
+            codec = token_codec(settings.index.embedder, embedder.dimensions)
         questions = [_question(sample.question, embedder, codec) for sample in SAMPLES]
         passages = [
             _passages([sample.fitting, sample.unrelated], question, embedder, codec)

@@ -5,8 +5,8 @@
 LIBRARY keeps the index of the set, so that a second run is quick. FOLDER holds retrieval sets of
 the layout corpus.jsonl, queries.jsonl, qrels.tsv. Of half of the questions of `mixed` one half
 fits the model and the other measures it, so no figure comes from a question that was fitted.
-Writes the coefficients with date, data and figures, and the mean token vector, into
-`rag/models/data/`.
+Writes the coefficients with date, data and figures, and the mean token vector and
+the direction of language, into `rag/models/data/`.
 """
 
 from __future__ import annotations
@@ -44,6 +44,7 @@ from rag.types import AddResult, Document, Page, Passage, Question, Vector
 
 DATA = Path(__file__).resolve().parents[1] / "rag" / "models" / "data"
 CENTRE = "bundled_token_centre.npy"
+LANGUAGE = "bundled_language_direction.npy"
 DEPTH = 50
 # Questions of one paragraph stand together in the set: every second one is sample enough.
 EVERY = 2
@@ -238,14 +239,19 @@ def calibration_error(chance: np.ndarray, right: np.ndarray) -> float:
     return float(sum(gaps))
 
 
-def measure_centre(corpus: Sequence[dict[str, Any]], settings: Settings) -> None:
-    """Write the mean token vector over a sample of passages, one in eight."""
+def measure_space(corpus: Sequence[dict[str, Any]], settings: Settings) -> None:
+    """Write the mean token vector and the direction of language, over one passage in eight."""
     from rag.models.embedders import make_embedder
 
     embedder = make_embedder(settings.index, settings.cache)
-    tokens = embedder.encode_documents([entry["text"] for entry in corpus[::8]]).tokens or ()
-    centre = np.concatenate(tokens).mean(axis=0).astype(np.float32)
-    np.save(DATA / CENTRE, centre)
+    means = {}
+    for language in ("en", "zh", ""):
+        texts = [one["text"] for one in corpus[::8] if language in ("", one["lang"])]
+        tokens = np.concatenate(embedder.encode_documents(texts).tokens or ())
+        means[language] = tokens.mean(axis=0).astype(np.float32)
+    np.save(DATA / CENTRE, means[""])
+    direction = means["zh"] - means["en"]
+    np.save(DATA / LANGUAGE, direction / np.linalg.norm(direction))
 
 
 def report(questions: Sequence[Judged]) -> str:
@@ -292,10 +298,10 @@ def rounded(weights: np.ndarray) -> list[float]:
 
 
 def main(folder: Path) -> None:
-    """Measure the centre if it is missing, judge all questions, fit, write."""
+    """Measure the space if that is missing, judge all questions, fit, write."""
     base = load_settings()
-    if not (DATA / CENTRE).exists():
-        measure_centre(rows(folder / "mixed" / "corpus.jsonl"), base)
+    if not (DATA / CENTRE).exists() or not (DATA / LANGUAGE).exists():
+        measure_space(rows(folder / "mixed" / "corpus.jsonl"), base)
     pipeline = open_pipeline(base.model_copy(update={"query": QuerySettings(reranker="none")}))
     text = report(list(judged(folder / "mixed", pipeline)))
     (DATA / COEFFICIENTS).write_text(text + "\n", encoding="utf-8")

@@ -34,7 +34,7 @@ from sklearn.metrics import roc_auc_score
 from rag.citing import find_quote
 from rag.models import Embedder
 from rag.models.embedders import make_embedder
-from rag.models.token_centre import token_centre
+from rag.models.token_space import token_codec
 from rag.sentences import sentences
 from rag.settings import load_settings
 from rag.support import COEFFICIENTS, FEATURES, SupportModel, Tokenised, centred, features
@@ -294,7 +294,7 @@ def main(folder: Path) -> None:
     chance = random.Random(1)
     settings = load_settings()
     embedder = make_embedder(settings.index, settings.cache)
-    codec = TokenCodec(embedder.dimensions, token_centre(settings.index.embedder))
+    codec = token_codec(settings.index.embedder, embedder.dimensions)
     english, chinese = paragraphs(folder / "xquad-en"), paragraphs(folder / "xquad-zh")
     cmrc = chance.sample(paragraphs(folder / "cmrc2018-trial"), PARAGRAPHS)
     judged = [

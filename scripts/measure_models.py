@@ -22,9 +22,8 @@ from transformers import AutoModel, BertConfig, MPNetConfig, XLMRobertaConfig
 
 from rag.models.embedders import make_embedder
 from rag.models.rerankers import make_reranker
-from rag.models.token_centre import token_centre
+from rag.models.token_space import token_codec
 from rag.settings import Settings, load_settings
-from rag.token_codes import TokenCodec
 from rag.types import Chunk, Passage
 
 PASSAGES = 100
@@ -81,7 +80,7 @@ def measured(folder: Path, settings: Settings) -> dict[str, float]:
     texts = [json.loads(line)["text"] for line in lines[: 7 * PASSAGES : 7]]
     embedder = make_embedder(settings.index, settings.cache)
     found = {"multilingual-e5-small (bundled)": timed(lambda: embedder.encode_documents(texts))}
-    codec = TokenCodec(embedder.dimensions, token_centre("bundled"))
+    codec = token_codec("bundled", embedder.dimensions)
     codes = [codec.encode(tokens) for tokens in embedder.encode_documents(texts).tokens or ()]
     question = embedder.encode_question("When were the first of them built, and by whom?")
     chunks = [Chunk(str(n), "", n, 1, 0, len(text), text) for n, text in enumerate(texts)]

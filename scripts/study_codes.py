@@ -19,7 +19,7 @@ import numpy as np
 from rag.evaluation.metrics import measured
 from rag.evaluation.resampling import bootstrap_means, figures
 from rag.models.late_interaction_reranker import features, load_late_interaction
-from rag.models.token_centre import token_centre
+from rag.models.token_space import token_centre
 from rag.opening import open_pipeline
 from rag.pipeline import Pipeline
 from rag.retrieval import passages

@@ -19,7 +19,7 @@ from rag.checking import Checker
 from rag.folding import one_line
 from rag.models.bundled import PACKAGE
 from rag.models.embedders import make_embedder
-from rag.models.token_centre import token_centre
+from rag.models.token_space import token_centre
 from rag.sentences import sentences
 from rag.settings import IndexSettings, load_settings
 from rag.token_codes import TokenCodec

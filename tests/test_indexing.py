@@ -19,6 +19,7 @@ from rag.ingest import File
 from rag.opening import index_in_use, index_notice, open_library, open_pipeline, switch_index
 from rag.pipeline import Pipeline
 from rag.settings import IndexSettings, Settings, load_settings
+from rag.token_codes import TokenCodec
 from rag.types import AddResult, IndexProgress
 from tests.fakes import FakeEmbedder
 
@@ -213,7 +214,7 @@ def test_a_library_from_before_indexes_were_written_down_answers_as_it_did(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     # The centre of the bundled model's tokens is not one of the small model's.
-    monkeypatch.setattr(opening, "token_centre", lambda kind: None)
+    monkeypatch.setattr(opening, "token_codec", lambda kind, dimensions: TokenCodec(dimensions))
     home = tmp_path / "library"
     default = IndexSettings()
     add(open_pipeline(settings(home)), cats=ENGLISH)

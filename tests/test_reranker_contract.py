@@ -23,10 +23,9 @@ from rag.errors import BackendError
 from rag.models import Reranker, completions, rerank_api
 from rag.models.rerank_providers import PROVIDERS
 from rag.models.rerankers import make_reranker
-from rag.models.token_centre import token_centre
+from rag.models.token_space import token_codec
 from rag.retrieval import rerank
 from rag.settings import RerankerKind, load_settings
-from rag.token_codes import TokenCodec
 from rag.types import Candidate, Chunk, Passage, Question, Score
 from tests import tiny_models
 from tests.endpoint import Endpoint, running_endpoint
@@ -163,7 +162,7 @@ Evidence = dict[str, tuple[Question, list[Passage]]]
 def evidence() -> Evidence:
     """Questions with the passages as recall leaves them: with the bundled model's vectors."""
     embedder = tiny_models.bundled()
-    codec = TokenCodec(embedder.dimensions, token_centre("bundled"))
+    codec = token_codec("bundled", embedder.dimensions)
     encoding = embedder.encode_documents(TEXTS)
     assert encoding.tokens is not None
     tokens = [codec.decode(codec.encode(vectors)) for vectors in encoding.tokens]
@@ -217,6 +216,14 @@ def test_scores_are_probabilities_in_the_order_of_the_passages(
         assert scores[best] > max(scores[0], scores[3], scores[5])
     else:
         assert len(set(scores)) == len(scores)
+
+
+@pytest.mark.parametrize("text", [ENGLISH, CHINESE])
+def test_the_default_finds_the_answer_in_the_other_language_too(
+    places: dict[str, str], evidence: Evidence, text: str
+) -> None:
+    scores = made(BACKENDS["late interaction"], places).score(*evidence[text])
+    assert set(np.argsort(scores)[-2:]) == {1, 2}
 
 
 def test_no_passages_no_scores_and_no_request(

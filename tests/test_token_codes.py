@@ -8,7 +8,7 @@ import pytest
 
 from rag.late_interaction import maxsims
 from rag.token_codes import TokenCodec
-from rag.types import Vector
+from rag.types import Question, Vector
 
 D = 384
 
@@ -104,3 +104,16 @@ def test_maxsim_survives_coding() -> None:
     near, far = maxsims(turned, decoded)
     assert near == pytest.approx((2 / np.pi) ** 0.5, abs=0.1)
     assert near > far + 0.5
+
+
+def test_what_tells_only_the_language_is_taken_out_of_a_question() -> None:
+    """Two tokens that differ in that direction alone become one."""
+    language, meaning = np.eye(D, dtype=np.float32)[:2]
+    here, there = 0.8 * meaning + 0.6 * language, 0.8 * meaning - 0.6 * language
+    question = Question("猫 cat", meaning, np.stack([here, there]))
+    codec = TokenCodec(D, language=language)
+    tokens = codec.turned(question).tokens
+    assert tokens == pytest.approx(codec.rotate(np.stack([meaning, meaning])), abs=1e-6)
+    kept = TokenCodec(D).turned(question).tokens
+    assert kept == pytest.approx(codec.rotate(question.tokens), abs=1e-6)
+    assert codec.turned(Question("猫", meaning, None)).tokens is None

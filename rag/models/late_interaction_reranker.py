@@ -12,7 +12,7 @@ from importlib.resources import files
 
 import numpy as np
 
-from rag.languages import crossing
+from rag.languages import across
 from rag.late_interaction import maxsims
 from rag.same_words import same_words
 from rag.types import Passage, Question, Vector
@@ -25,7 +25,7 @@ RUNNERS_UP = slice(3, 20)
 
 # BM25 says nothing of a passage in another language, so this stands for its ln(1 + BM25). With
 # more, passages of another language would come before better ones of the question's own.
-FOREIGN_LEXICAL = 2.4
+FOREIGN_LEXICAL = 3.2
 # Nor do its words: it counts as if it had this share of the question's.
 FOREIGN_COVERAGE = 0.8
 
@@ -88,7 +88,7 @@ def features(question: Question, passages: Sequence[Passage]) -> Vector:
     `FOREIGN_LEXICAL` at least.
     """
     lexical = np.log1p([passage.lexical for passage in passages])
-    foreign = [bool(crossing(question.text, passage.chunk.text)) for passage in passages]
+    foreign = [across(question.text, passage.chunk.text) for passage in passages]
     lexical = np.where(foreign, np.maximum(lexical, FOREIGN_LEXICAL), lexical)
     late = _maxsims(question, passages, _cosines(passages), question.weights)
     return np.stack([late, lexical], axis=1).astype(np.float32)
@@ -108,7 +108,7 @@ def standing(
     places = RUNNERS_UP.stop - RUNNERS_UP.start
     background = (runners_up.sum() + (places - len(runners_up)) * usual) / places
     best = passages[int(np.argmax(mixed))].chunk.text
-    foreign = crossing(question.text, best)
+    foreign = across(question.text, best)
     covered = FOREIGN_COVERAGE if foreign else coverage(question.text, best)
     return np.array([background, covered])
 
