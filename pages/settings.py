@@ -10,7 +10,7 @@ from streamlit.delta_generator import DeltaGenerator
 from pages import _index
 from pages import _ui as ui
 from pages._markdown import plain
-from pages._settings import keys, models, saving, trying
+from pages._settings import effect, keys, models, saving, trying
 from pages._settings.form import LABELS, Form
 from rag.errors import RAGError, SettingsError
 from rag.models.known_models import OWN_MODELS
@@ -25,6 +25,7 @@ def page() -> None:
     """The whole page, top to bottom."""
     ui.ensure_frame()
     saving.tell()
+    Form.come_back()
     st.title("Settings")
     try:
         saved = load_settings()
@@ -46,13 +47,15 @@ def page() -> None:
         "reranker": cards[2],
         "answerer": cards[3],
     }
+    ready: dict[trying.Part, bool] = {}
     for part, place in tested.items():
         with place:
-            ready = chosen is not None and models.show(part, chosen)
-            trying.offer(part, chosen if ready else None)
+            ready[part] = chosen is not None and models.show(part, chosen)
+            trying.offer(part, chosen if ready[part] else None)
     if chosen is not None:
         with cards[0]:
             indexes(chosen)
+        effect.offer(saved, chosen, at_hand=ready["embedder"] and ready["reranker"])
         # Another index is first built, and saved when it is switched to.
         saving.offer(saved, shown, chosen.model_copy(update={"index": shown.index}))
 

@@ -136,7 +136,10 @@ class EvaluationJob(Job, Generic[Result]):
     )
 
     def __init__(
-        self, name: str, evaluate: Evaluate[Result], keep: Callable[[Result], None]
+        self,
+        name: str,
+        evaluate: Evaluate[Result],
+        keep: Callable[[Result], None] = lambda result: None,
     ) -> None:
         self.name = name
         self.progress: Countable | None = None

@@ -80,7 +80,9 @@ def codings(dimensions: int) -> list[Coding]:
         Coding("1 bit, not rotated", bits(1, rotated=False), code),
         Coding("1 bit, not centred", lambda vectors: one_bit(vectors, uncentred), code),
         Coding("1 bit, near neighbours pooled", lambda vectors: one_bit(pooled(vectors)), code),
-        Coding("1 bit, every common token dropped", lambda vectors: one_bit(rarer(vectors)), code),
+        Coding(
+            "1 bit, without the most usual quarter", lambda vectors: one_bit(rarer(vectors)), code
+        ),
     ]
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+import shutil
 from pathlib import Path
 from threading import Event
 from typing import Any
@@ -14,14 +15,17 @@ from streamlit.testing.v1 import AppTest
 import rag.models.hub
 import rag.opening
 import rag.trial
+from pages._settings.effect import Effects
 from rag.errors import BackendError
 from rag.models.downloading import Report
-from rag.settings import SETTINGS_FILE, load_settings
+from rag.pipeline import Pipeline
+from rag.settings import SETTINGS_FILE, IndexSettings, Settings, load_settings
 from tests.fakes import FakeEmbedder
 from tests.model_endpoint import Services, services
+from tests.test_golden import BREAD, CAT, filled, make, marked, 猫
 from tests.test_pages import assert_clean, press, refuse, texts
 
-__all__ = ["services"]
+__all__ = ["filled", "services"]
 
 ROOT = Path(__file__).parents[1]
 SETTINGS = "pages/settings.py"
@@ -218,3 +222,120 @@ def test_a_mistake_in_the_file_is_named_on_every_page(home: Path) -> None:
     app = press(app, "Read it again")
     assert_clean(app)
     assert field(app, "Passages in the prompt").value == 3
+
+
+# --- what a change does to golden questions ---
+
+
+@pytest.fixture
+def golden(home: Path, filled: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A library under two indexes with golden questions."""
+    shutil.copytree(filled, home)
+    write(home, "[index]\nchunk_tokens = 76\noverlap_tokens = 0\n")
+
+    def open_pipeline(settings: Settings, index: IndexSettings | None = None) -> Pipeline:
+        return make(settings.home, index or settings.index).with_settings(settings)
+
+    for question in (CAT, 猫, BREAD):
+        marked(make(home), question)
+    monkeypatch.setattr(rag.opening, "open_pipeline", open_pipeline)
+    return home
+
+
+def effects(app: AppTest) -> Effects:
+    found: Effects = app.session_state["settings-effects"]
+    return found
+
+
+def waited(app: AppTest) -> AppTest:
+    """The page when the questions were asked."""
+    for job in effects(app).jobs.values():
+        job.wait(30)
+    app = app.run()
+    assert_clean(app)
+    return app
+
+
+def test_without_golden_questions_the_page_says_how_to_get_some() -> None:
+    assert "golden questions" not in texts(opened())
+    app = field(opened(), "Passages in the prompt").set_value(8).run()
+    assert_clean(app)
+    assert "This library has no golden questions yet. Mark the right source" in texts(app)
+
+
+def test_what_a_change_does_to_golden_questions_is_shown_before_it_is_saved(golden: Path) -> None:
+    app = opened()
+    assert "golden questions" not in texts(app)
+    app = waited(field(app, "Relevance threshold").set_value(1.0).run())
+    assert "On your 3 golden questions hit@1 stays at " in texts(app)
+    assert "; 3 are left without an answer instead of 0; " in texts(app)
+    table = app.table[0].value
+    assert list(table["No answer"])[:2] == ["0\u00a0%", "100\u00a0%"]
+    assert set(app.dataframe[0].value["Question"]) == {CAT, 猫, BREAD}
+    assert len(effects(app).kept) == 6
+    # Another value asks only what was not asked, and the first one nothing.
+    app = waited(field(app, "Relevance threshold").set_value(0.0).run())
+    assert len(effects(app).kept) == 9
+    jobs = list(effects(app).jobs.values())
+    app = field(app, "Relevance threshold").set_value(1.0).run()
+    assert "3 are left without an answer" in texts(app)
+    assert list(effects(app).jobs.values()) == jobs
+    app = field(app, "Currency").set_value("人民币").run()
+    app = field(app, "Relevance threshold").set_value(0.05).run()
+    assert "This does not change what is found for your 3 golden questions." in texts(app)
+    app = press(app, "Save")
+    assert_clean(app)
+    assert load_settings().prices.currency == "人民币"
+    assert "golden questions" not in texts(app)
+
+
+def test_services_are_asked_when_a_person_says_so(
+    golden: Path, services: Services, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """And one that is down is told, while saving goes on."""
+    monkeypatch.setenv("SILICONFLOW_API_KEY", KEY)
+    with (golden / SETTINGS_FILE).open("a") as file:
+        file.write('[rerank_endpoint]\nprovider = "siliconflow"\nmodel = "m"\n')
+        file.write(f'base_url = "{services.address}"\n')
+    app = field(opened(), "Reranker").set_value("api").run()
+    assert_clean(app)
+    assert "It asks the rerank service for 3 searches, which may cost." in texts(app)
+    assert not effects(app).jobs
+    app = waited(press(app, "Show what this does to the 3 golden questions"))
+    assert "On your 3 golden questions hit@1 " in texts(app)
+    app = field(app, "Address of the rerank service").set_value("http://127.0.0.1:9").run()
+    app = waited(press(app, "Show what this does to the 3 golden questions"))
+    assert "The reranker failed 3 questions in a row." in texts(app)
+    assert KEY not in texts(app)
+    assert {"Go on", "Save"} <= {button.label for button in app.button}
+
+
+def test_another_index_is_compared_once_it_is_built(golden: Path) -> None:
+    app = field(opened(), "Chunk length").set_value(50).run()
+    assert_clean(app)
+    assert "Another index can be compared on your 3 golden questions once it is built." in (
+        texts(app)
+    )
+    assert not effects(app).jobs
+    app = waited(field(app, "Chunk length").set_value(32).run())
+    assert "With the other index: On your 3 golden questions hit@1 " in texts(app)
+    assert not [button for button in app.button if button.label == "Save"]
+
+
+def test_what_was_typed_is_there_again_after_a_look_at_inspect(home: Path) -> None:
+    def go() -> None:
+        import streamlit as st
+
+        from pages._settings.form import Form
+
+        st.session_state["setting query.passages"] = 8
+        Form.leave()
+
+    app = AppTest.from_function(go).run()
+    kept = app.session_state["settings-left"]
+    app = opened("")
+    app.session_state["settings-left"] = kept
+    app = app.switch_page(SETTINGS).run()
+    assert_clean(app)
+    assert field(app, "Passages in the prompt").value == 8
+    assert "Passages in the prompt: 5 → **8**" in texts(app)

@@ -80,6 +80,7 @@ CHOICES: Mapping[str, Mapping[str, str]] = {
 }
 _KEY = "setting "
 _SHOWN = "settings-shown"
+_LEFT = "settings-left"
 
 
 @dataclass
@@ -100,8 +101,20 @@ class Form:
     @staticmethod
     def reset() -> None:
         """Forget all that was typed."""
-        for key in [key for key in st.session_state if str(key).startswith(_KEY)]:
+        for key in [key for key in st.session_state if _is_typed(key)]:
             del st.session_state[key]
+
+    @staticmethod
+    def leave() -> None:
+        """Keep what was typed, which Streamlit forgets on another page, for the way back."""
+        typed = {key: st.session_state[key] for key in st.session_state if _is_typed(key)}
+        st.session_state[_LEFT] = typed
+
+    @staticmethod
+    def come_back() -> None:
+        """Have again what was typed before."""
+        for key, value in st.session_state.pop(_LEFT, {}).items():
+            st.session_state.setdefault(key, value)
 
     def saved(self, name: str) -> Any:
         """The value that the settings have."""
@@ -210,6 +223,10 @@ class Form:
     def _end(self, name: str) -> None:
         if variable := set_by(name):
             st.caption(f"Set by `{variable}`")
+
+
+def _is_typed(key: Any) -> bool:
+    return str(key).startswith(_KEY)
 
 
 def _range(info: FieldInfo) -> tuple[float | None, float | None]:

@@ -43,13 +43,7 @@ def trace_of(
     plain = query.model_copy(update={"reranker": "none", "answerer": "quotes"})
     base = opened(there.model_copy(update={"query": plain}), there.index)
     trace = base.with_query(query.model_copy(update={"answerer": "quotes"})).search(question.text)
-    units = units_of(golden)
-    found = (
-        candidate.chunk.id
-        for candidate in trace.candidates
-        if any(unit in question.gold for unit in units.of(candidate, question))
-    )
-    chunk = next(found, None)
+    chunk = best_gold(trace, question, golden)
     if there.home == settings.home:
         return trace, chunk
     notice = Notice(
@@ -57,3 +51,14 @@ def trace_of(
         "Parts that need a library look into yours.",
     )
     return replace(trace, notices=(*trace.notices, notice)), chunk
+
+
+def best_gold(trace: Trace, question: GoldenQuestion, golden: GoldenSet) -> str | None:
+    """The chunk id of the first candidate that answers the question."""
+    units = units_of(golden)
+    found = (
+        candidate.chunk.id
+        for candidate in trace.candidates
+        if any(unit in question.gold for unit in units.of(candidate, question))
+    )
+    return next(found, None)

@@ -3,14 +3,17 @@
 from __future__ import annotations
 
 from rag.evaluation.effect import HIT, PROMPTED, REFUSED, Effect
-from rag.evaluation.verdict import TELLING, duration, percent, points, too_few
+from rag.evaluation.verdict import CHANCE, TELLING, duration, percent, points, too_few
+
+_JITTER = 0.1
 
 
 def effect_sentence(effect: Effect) -> str:
     """What happens to these questions; nothing of others is claimed."""
     count = len(effect.changes)
     asked = "1 golden question" if count == 1 else f"{count:,} golden questions"
-    asked = f"your {asked}" if effect.complete else f"{count:,} of {effect.questions:,} questions"
+    whole = count == effect.questions
+    asked = f"your {asked}" if whole else f"{count:,} of {effect.questions:,} questions"
     was, now = (percent(side.figures[HIT].mean) for side in (effect.before, effect.after))
     goes = f"stays at {now}" if was == now else f"goes from {was} to {now}"
     parts = [f"On {asked} hit@1 {goes}: {_moved(effect)}"]
@@ -20,10 +23,10 @@ def effect_sentence(effect: Effect) -> str:
     if effect.before.refused != effect.after.refused:
         left = "1 is" if effect.after.refused == 1 else f"{effect.after.refused:,} are"
         parts.append(f"{left} left without an answer instead of {effect.before.refused:,}")
-    was, now = (duration(side.seconds) for side in (effect.before, effect.after))
-    instead = "as before" if was == now else f"instead of {was}"
-    parts.append(f"{now} a question{' ' if instead[0] == 'i' else ', '}{instead}")
-    return "; ".join(parts) + "."
+    parts.append(_took(effect))
+    times = "once" if effect.failures == 1 else f"{effect.failures:,} times"
+    failed = f" The reranker failed {times}, which left the order of recall."
+    return "; ".join(parts) + "." + (failed if effect.failures else "")
 
 
 def effect_certainty(effect: Effect) -> str:
@@ -44,6 +47,15 @@ def effect_certainty(effect: Effect) -> str:
     if gain.low <= 0 <= gain.high:
         return f"No difference to speak of ({span})." if _differs(effect, measure) else ""
     return f"The difference in {name} is more than chance ({span})."
+
+
+def _took(effect: Effect) -> str:
+    before, after = effect.before.seconds, effect.after.seconds
+    # The same search never takes the same time twice.
+    if abs(after - before) < _JITTER * before:
+        return f"{duration(after)} a question, about as before"
+    chance = ", which may be chance" if effect.seconds_p_value >= CHANCE else ""
+    return f"{duration(after)} a question instead of {duration(before)}{chance}"
 
 
 def _moved(effect: Effect) -> str:

@@ -7,7 +7,7 @@ from rag.evaluation.results import ALL, Comparison, Evaluation, Row
 MEASURE = "hit@1"
 # A wider interval around "no difference" is a lack of questions, not a finding.
 TELLING = 0.03
-_CHANCE = 0.05
+CHANCE = 0.05
 
 
 def verdict(evaluation: Evaluation) -> str:
@@ -59,7 +59,7 @@ def too_few(questions: int, p_value: float) -> bool:
     """Whether so many questions say nothing of others, whatever their interval."""
     # So many equal outcomes leave room for a difference that was not met (the rule of three), and
     # resampling a few says nothing of others.
-    return 3 / questions > TELLING and p_value >= _CHANCE
+    return 3 / questions > TELLING and p_value >= CHANCE
 
 
 def _turned(found: Comparison | None) -> Comparison | None:
