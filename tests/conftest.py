@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hypothesis
 import pytest
 from xdist.remote import Producer
 from xdist.scheduler import LoadScopeScheduling
@@ -9,6 +10,10 @@ from xdist.scheduler import LoadScopeScheduling
 from tests.endpoint import endpoint
 
 __all__ = ["endpoint"]
+
+# On a machine that others use too, how long an example takes is chance.
+hypothesis.settings.register_profile("shared", deadline=None)
+hypothesis.settings.load_profile("shared")
 
 
 # What takes longest begins first, so that both processes end at the same time.

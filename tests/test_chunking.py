@@ -8,7 +8,7 @@ from itertools import pairwise
 from pathlib import Path
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from rag.chunking import chunk_document
@@ -44,7 +44,6 @@ budgets = st.integers(32, 80)
 overlaps = st.integers(0, 60)
 
 
-@settings(deadline=None)
 @given(st.lists(texts, min_size=1, max_size=3), budgets, overlaps)
 def test_chunks_hold_the_whole_text_as_exact_slices(pages: list[str], tokens: int, overlap: int):
     """Every character that is not blank is in a chunk; offsets, ids and order are right."""
@@ -63,7 +62,6 @@ def test_chunks_hold_the_whole_text_as_exact_slices(pages: list[str], tokens: in
         assert not text[end:].strip()
 
 
-@settings(deadline=None)
 @given(texts, budgets, overlaps)
 def test_chunks_keep_the_budget_and_whole_sentences(text: str, tokens: int, overlap: int):
     """No chunk is over its budget, and only a sentence over the budget is cut inside."""
@@ -78,7 +76,6 @@ def test_chunks_keep_the_budget_and_whole_sentences(text: str, tokens: int, over
                 assert count(cut) > tokens or "#" in text
 
 
-@settings(deadline=None)
 @given(texts, budgets, overlaps)
 def test_overlap_is_whole_sentences_within_its_limit(text: str, tokens: int, overlap: int):
     """What two chunks share begins and ends with a sentence and is at most the overlap."""
@@ -91,7 +88,6 @@ def test_overlap_is_whole_sentences_within_its_limit(text: str, tokens: int, ove
             assert count(text[after.start : before.end]) <= overlap
 
 
-@settings(deadline=None)
 @given(texts, budgets, overlaps)
 def test_chunking_is_deterministic(text: str, tokens: int, overlap: int):
     """The same document gives the same chunks."""

@@ -6,7 +6,7 @@ import re
 import time
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 import rag.sentences
@@ -188,7 +188,6 @@ ANSWERS = st.text(
 )
 
 
-@settings(deadline=None)
 @given(ANSWERS, st.integers(0, 4))
 def test_whatever_is_written_only_real_numbers_are_left(answer, passages):
     """Normalising again changes nothing, and claims hold just the citations of the text."""
@@ -255,7 +254,6 @@ def test_a_false_quote_is_not_found(quote, text):
     assert find_quote(quote, text) is None
 
 
-@settings(deadline=None)
 @given(st.text(min_size=1, max_size=80), st.data())
 def test_every_slice_that_is_not_blank_is_found(text, data):
     start = data.draw(st.integers(0, len(text) - 1))

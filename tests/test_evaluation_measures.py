@@ -59,7 +59,7 @@ def test_a_question_without_a_ranking_scores_nothing_and_moves_no_other() -> Non
     assert not any(values.any() for values in measured([[]], [{"a": 1}]).values())
 
 
-@settings(max_examples=25, deadline=None)
+@settings(max_examples=25)
 @given(st.permutations(UNITS), st.sets(st.sampled_from(UNITS), min_size=1, max_size=5))
 def test_measures_keep_their_order_whatever_the_ranking(
     ranking: list[str], right: set[str]

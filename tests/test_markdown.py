@@ -237,7 +237,7 @@ HOSTILE_PIECES = st.sampled_from([
 # fmt: on
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=300)
 @given(st.lists(HOSTILE_PIECES, max_size=14).map("".join))
 @example("|a|b|\n|---|---|\n|`c \\| ![x](http://e.example)`|")
 def test_no_mixture_of_marks_can_lead_anywhere(text: str) -> None:
@@ -245,14 +245,14 @@ def test_no_mixture_of_marks_can_lead_anywhere(text: str) -> None:
     assert dangers(passage(text)) == []
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(st.text(max_size=60) | st.lists(HOSTILE_PIECES, max_size=10).map("".join))
 def test_plain_reads_as_written(text: str) -> None:
     printable = "".join(c for c in text if c.isprintable())
     assert visible(plain(text)) == "".join(printable.replace(WORD_JOINER, "").split())
 
 
-@settings(max_examples=100, deadline=None)
+@settings(max_examples=100)
 @given(st.lists(HOSTILE_PIECES, max_size=10).map("".join))
 def test_plain_is_one_paragraph(text: str) -> None:
     tokens = streamlit().parse(plain(text))
@@ -311,7 +311,7 @@ def test_brackets_in_a_quote_do_not_end_its_highlight() -> None:
     assert highlighted(passage(text, [(0, len(text))])) == [r"See \[1\] and \] here\."]
 
 
-@settings(max_examples=200, deadline=None)
+@settings(max_examples=200)
 @given(
     st.text(alphabet="ab 猫。.\n#[]*:$", max_size=60),
     st.lists(st.tuples(st.integers(0, 60), st.integers(0, 60)), max_size=3),

@@ -1,7 +1,7 @@
 """Sentences are found in any text, Chinese and English, prose and rows, and cover it."""
 
 import pytest
-from hypothesis import given, settings
+from hypothesis import given
 from hypothesis import strategies as st
 
 from rag.sentences import sentences
@@ -46,7 +46,6 @@ def said(text: str) -> list[str]:
     return [text[start:end] for start, end in sentences(text)]
 
 
-@settings(deadline=None)
 @given(texts)
 def test_sentences_cover_the_text_in_order(text: str):
     """Spans do not overlap, have no blank at either end, and leave out blanks only."""

@@ -25,9 +25,9 @@ RUNNERS_UP = slice(3, 20)
 
 # BM25 says nothing of a passage in another language, so this stands for its ln(1 + BM25). With
 # more, passages of another language would come before better ones of the question's own.
-FOREIGN_LEXICAL = 3.2
+FOREIGN_LEXICAL = 2.0
 # Nor do its words: it counts as if it had this share of the question's.
-FOREIGN_COVERAGE = 0.8
+FOREIGN_COVERAGE = 0.6
 
 DENSE_WEIGHT, SPARSE_WEIGHT, LATE_WEIGHT = 1.0, 0.3, 1.0
 
