@@ -42,6 +42,7 @@ _ROW = re.compile(
     r"|[{}]|\s[-+*/&!<>:]?==?\s|\w_\w|\w\(\)|->|=>|::|^\s*[@<]|^\s*//"  # code
 )
 _CLOSED = re.compile(r"[.!?:。．！？：…][\"'”’」』)）\]】》]*$")
+_UNCASED = re.compile(r"[\u0590-\u0fff\u2e80-\ufaff]")
 # `sentencex` panics at some blanks that take several bytes.
 _ODD_BLANK = re.compile(r"[\s\x00-\x1f\x7f-\x9f]")
 
@@ -164,7 +165,7 @@ def _continues(lines: list[_Line], index: int) -> bool:
     line, following = lines[index], lines[index + 1]
     if line.kind not in (_Kind.PROSE, _Kind.ITEM) or following.kind is not _Kind.PROSE:
         return False
-    if line.text.endswith((":", "：")) or line.text.isupper() != following.text.isupper():
+    if line.text.endswith((":", "：")) or _capitals(line.text) != _capitals(following.text):
         return False
     if not any(map(str.isalnum, following.text[:_LOOKED_AT])):
         return False
@@ -179,6 +180,11 @@ def _continues(lines: list[_Line], index: int) -> bool:
         and following.text.lstrip()[0].islower()
         and not _CLOSED.search(line.text[-8:])
     )
+
+
+def _capitals(text: str) -> bool:
+    """Whether a line is in capitals, as titles are; BM25 makes no title of a Chinese line."""
+    return text.isupper() and not _UNCASED.search(text)
 
 
 def _spans(text: str, line: _Line, end: int) -> Iterator[tuple[int, int]]:

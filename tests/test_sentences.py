@@ -156,3 +156,21 @@ def test_a_sentence_longer_than_the_window_stays_whole():
     """A sentence of some thousand characters is one sentence."""
     long = "word " * 900 + "end."
     assert said(f"Short one. {long} Short two.") == ["Short one.", long, "Short two."]
+
+
+@pytest.mark.parametrize("acronym", ["BM25", "PDF", "NFKC"])
+def test_an_acronym_makes_no_title_of_a_wrapped_chinese_line(acronym: str) -> None:
+    text = (
+        "多语言向量模型把不同语言中意思相同的句子放到相近的位置，所以可以用中文提问、找\n"
+        f"到英文段落。全文检索做不到这一点：中文问题和英文段落之间几乎没有共同的词，{acronym}\n"
+        "得分为零，这时只能依靠向量召回。\n"
+    )
+    assert [text[start:end].replace("\n", "") for start, end in sentences(text)] == [
+        "多语言向量模型把不同语言中意思相同的句子放到相近的位置，所以可以用中文提问、找到英文段落。",
+        f"全文检索做不到这一点：中文问题和英文段落之间几乎没有共同的词，{acronym}得分为零，这时只能依靠向量召回。",
+    ]
+
+
+def test_a_title_in_capitals_stands_alone() -> None:
+    text = "RESULTS OF THE SECOND QUARTER OF THE YEAR 2022\nNet sales rose by two percent in it.\n"
+    assert len(sentences(text)) == 2
