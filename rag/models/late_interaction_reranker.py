@@ -25,7 +25,7 @@ RUNNERS_UP = slice(3, 20)
 
 # BM25 says nothing of a passage in another language, so this stands for its ln(1 + BM25). With
 # more, passages of another language would come before better ones of the question's own.
-FOREIGN_LEXICAL = 2.0
+FOREIGN_LEXICAL = 1.5
 # Nor do its words: it counts as if it had this share of the question's.
 FOREIGN_COVERAGE = 0.6
 
