@@ -88,7 +88,7 @@ def question_words(candidate: Candidate, view: WordView) -> None:
     st.dataframe(
         {
             "Question word": [word.text for word in asked],
-            "Weight": [word.weight for word in asked],
+            "Weight": [round(100 * word.weight) for word in asked],
             "Strength": [word.strength for word in asked],
             "Best matches": [
                 "  ·  ".join(f"{text[slice(*one.span)]} ({one.cosine:.2f})" for one in word.matches)
@@ -98,7 +98,7 @@ def question_words(candidate: Candidate, view: WordView) -> None:
         hide_index=True,
         column_config={
             "Question word": st.column_config.TextColumn(width=110),
-            "Weight": st.column_config.NumberColumn(format="percent", width=70),
+            "Weight": st.column_config.NumberColumn(format="%d %%", width=70),
             "Strength": st.column_config.ProgressColumn(
                 format="%.2f", min_value=0, max_value=1, width=110
             ),
