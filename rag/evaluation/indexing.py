@@ -42,8 +42,8 @@ def library_settings(golden: GoldenSet, settings: Settings) -> Settings:
 
 
 def _index_of(golden: GoldenSet, settings: Settings) -> IndexSettings:
-    """The index of a set's library: passages have no file whose name could be read."""
-    return settings.index.model_copy(update={} if golden.files else {"names": False})
+    """The index that a set is asked of; passages have no file whose name could be read."""
+    return settings.index.model_copy(update={"names": False} if golden.passages else {})
 
 
 @dataclass(frozen=True, slots=True)
