@@ -338,6 +338,7 @@ def test_files_go_the_way_of_every_file_and_count_by_document(tmp_path: Path) ->
     assert len(first.units) == 2
     (notice,) = found.notices
     assert notice.message.startswith("broken.pdf")
+    assert library_settings(read_golden_set(folder), settings).index.names
     # What cannot be read is told again by a run that has nothing left to index.
     assert run(read_golden_set(folder), settings, "fused")[0].notices == found.notices
 
