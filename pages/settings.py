@@ -135,6 +135,7 @@ def embedder(form: Form) -> None:
             form.number("index.dimensions")
         else:
             form.forget("index.dimensions", "index.embedder")
+    form.switch("index.names")
     if kind == "openai":
         left, right = st.columns([2, 1])
         with left:

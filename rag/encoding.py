@@ -20,11 +20,15 @@ _Event = TypeVar("_Event")
 
 
 def encode_chunks(
-    chunks: Sequence[Chunk], embedder: Embedder, codec: TokenCodec, event: Callable[[int], _Event]
+    chunks: Sequence[Chunk],
+    embedder: Embedder,
+    codec: TokenCodec,
+    event: Callable[[int], _Event],
+    name: str = "",
 ) -> Generator[_Event, None, ChunkVectors]:
     """Yields an event of how many chunks are done, window by window; returns the vectors of all.
 
-    Raises BackendError where the model fails.
+    `name` is read above every chunk. Raises BackendError where the model fails.
     """
     texts = [chunk.text for chunk in chunks]
     # Windows of like lengths waste no work on padding.
@@ -35,7 +39,7 @@ def encode_chunks(
     yield event(0)
     for start in range(0, len(order), WINDOW):
         window = order[start : start + WINDOW]
-        encoding = embedder.encode_documents([texts[index] for index in window])
+        encoding = embedder.encode_documents([texts[index] for index in window], name)
         dense[window] = encoding.dense
         for index, tokens in zip(window, encoding.tokens or (), strict=False):
             codes[index] = codec.encode(tokens)
@@ -45,6 +49,7 @@ def encode_chunks(
     return ChunkVectors(dense, tuple(codes), tuple(sparse))
 
 
-def search_texts(chunks: Sequence[Chunk]) -> list[str]:
-    """What full text finds each chunk by: its headings and its text, folded."""
-    return [fold(f"{chunk.heading}\n{chunk.text}") for chunk in chunks]
+def search_texts(chunks: Sequence[Chunk], name: str = "") -> list[str]:
+    """What full text finds each chunk by: `name`, its headings and its text, folded."""
+    above = f"{name}\n" if name else ""
+    return [fold(f"{above}{chunk.heading}\n{chunk.text}") for chunk in chunks]

@@ -63,6 +63,8 @@ class Indexing:
     embedder: Embedder
     codec: TokenCodec
     chunk: Callable[[Document], list[Chunk]]
+    # What is read of a document's name above each of its chunks.
+    name: Callable[[str], str]
 
     def build(self, cancelled: Callable[[], bool] = lambda: False) -> Iterator[IndexProgress]:
         """Encode what is missing, document by document, with progress on the way.
@@ -108,6 +110,7 @@ class Indexing:
         chunks = self.chunk(document)
         if not chunks:
             return False
+        name = self.name(record.name)
         vectors = yield from encode_chunks(
             chunks,
             self.embedder,
@@ -115,9 +118,10 @@ class Indexing:
             lambda encoded: IndexProgress(
                 done, total, Progress(record.name, "embedding", encoded, len(chunks))
             ),
+            name,
         )
         with self.index.ingest_lock():
             # It may have been removed while it was encoded.
             if any(one.id == record.id for one in self.index.missing()):
-                self.index.put_chunks(chunks, vectors, search_texts(chunks))
+                self.index.put_chunks(chunks, vectors, search_texts(chunks, name))
         return True

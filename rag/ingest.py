@@ -130,6 +130,8 @@ class Ingest:
     codec: TokenCodec
     read: Read
     chunk: Callable[[Document], list[Chunk]]
+    # What is read of a document's name above each of its chunks.
+    name: Callable[[str], str] = lambda _: ""
 
     def add(
         self, files: Sequence[File], cancelled: Callable[[], bool] = lambda: False
@@ -202,14 +204,16 @@ class Ingest:
             yield Progress(reading.name, "chunking", len(document.pages), len(document.pages))
             if not chunks:
                 raise UnreadableFile(f"{document.name} has no text.", "Add a file with text.")
+            name = self.name(document.name)
             vectors = yield from encode_chunks(
                 chunks,
                 self.embedder,
                 self.codec,
                 lambda done: Progress(reading.name, "embedding", done, len(chunks)),
+                name,
             )
             yield Progress(reading.name, "storing", 0, len(chunks))
-            self.shelf.put_chunks(chunks, vectors, search_texts(chunks))
+            self.shelf.put_chunks(chunks, vectors, search_texts(chunks, name))
             self.shelf.put_document(replace(record, status="ready", chunks=len(chunks)))
         except (GeneratorExit, KeyboardInterrupt):
             self.shelf.remove(document.id)

@@ -39,12 +39,16 @@ def index_in_use(settings: Settings) -> IndexSettings:
 def index_settings(record: IndexRecord) -> IndexSettings | None:
     """The settings an index was made with; None where this version does not know them."""
     if record.settings is None:
-        # From before indexes were written down.
-        return next(
-            (one for one in built_in_indexes() if one.fingerprint == record.fingerprint), None
-        )
+        # From before indexes were written down, or made by a process that was killed before that.
+        possible = [
+            one.model_copy(update={"names": names})
+            for one in built_in_indexes()
+            for names in (True, False)
+        ]
+        return next((one for one in possible if one.fingerprint == record.fingerprint), None)
     try:
-        found = IndexSettings.model_validate(record.settings)
+        # One from before names were read does not say so.
+        found = IndexSettings.model_validate({"names": False, **record.settings})
     except ValidationError:
         return None
     return found if found.fingerprint == record.fingerprint else None
@@ -54,7 +58,8 @@ def described(index: IndexSettings) -> str:
     """An index in words: its model and how it cuts."""
     model = f" {index.model}" if index.model else ""
     dimensions = f", {index.dimensions} dimensions" if index.dimensions else ""
-    return f"{index.embedder}{model}{dimensions}, chunks of {index.chunk_tokens} tokens"
+    names = " under their document's name" if index.names else ""
+    return f"{index.embedder}{model}{dimensions}, chunks of {index.chunk_tokens} tokens{names}"
 
 
 def index_notice(settings: Settings, store: Store) -> Notice | None:

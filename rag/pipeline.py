@@ -21,6 +21,7 @@ from rag.metering import Meter, priced
 from rag.models import Answerer, Embedder, Reranker
 from rag.models.answerers import answerer_identity, chosen_kind, make_answerer
 from rag.models.rerankers import make_reranker, reranker_identity
+from rag.naming import telling_name
 from rag.pace import Depth, Pace
 from rag.retrieval import checked, passages, recall, relevant, remaining, rerank
 from rag.rewriting import standalone
@@ -101,12 +102,14 @@ class Pipeline:
                 content, name, self.settings.reading, report
             ),
             chunk=self._chunk,
+            name=self._name,
         )
         return ingest.add(files, cancelled)
 
     def build_index(self, cancelled: Callable[[], bool] = lambda: False) -> Iterator[IndexProgress]:
         """Bring the index up to date with the library; see `Indexing.build`."""
-        return Indexing(self.store, self.embedder, self.codec, self._chunk).build(cancelled)
+        indexing = Indexing(self.store, self.embedder, self.codec, self._chunk, self._name)
+        return indexing.build(cancelled)
 
     def search(self, text: str) -> Trace:
         """What every stage thinks of every candidate. Raises EmptyLibrary."""
@@ -206,16 +209,16 @@ class Pipeline:
         """The vectors of a question, its token vectors turned as those of the index are."""
         return self.codec.turned(self.embedder.encode_question(text))
 
-    def words(self, text: str, chunk: Chunk) -> WordView:
+    def words(self, text: str, chunk: Chunk, document: str) -> WordView:
         """What earned a passage its score for a question, as the models of this pipeline see it.
 
         By words, unless the reranker gives a text one number: then by sentences. The passage need
-        not be in the library any more.
+        not be in the library any more; `document` is the name of its document.
         """
         question = self.encode(text)
         spans = sentences(chunk.text)
         by_words = self.reranker is None or self.reranker.by_words
-        tokens = self._token_vectors_of(chunk) if by_words else None
+        tokens = self._token_vectors_of(chunk, document) if by_words else None
         if question.tokens is not None and tokens is not None:
             asked, read = self.embedder.token_spans([text, chunk.text])
             return word_view(question, asked, chunk.text, tokens, read, spans)
@@ -251,12 +254,16 @@ class Pipeline:
     def _chunk(self, document: Document) -> list[Chunk]:
         return chunk_document(document, self.embedder.token_spans, self.settings.index)
 
-    def _token_vectors_of(self, chunk: Chunk) -> Vector | None:
+    def _name(self, document: str) -> str:
+        """What the index reads of a document's name above each of its chunks."""
+        return telling_name(document) if self.settings.index.names else ""
+
+    def _token_vectors_of(self, chunk: Chunk, document: str) -> Vector | None:
         """As the index holds them, or would hold them where the chunk is gone."""
         kept = self.store.vectors([chunk.id]).get(chunk.id)
         codes = kept.token_codes if kept else b""
         if not codes:
-            tokens = self.embedder.encode_documents([chunk.text]).tokens
+            tokens = self.embedder.encode_documents([chunk.text], self._name(document)).tokens
             codes = self.codec.encode(tokens[0]) if tokens else b""
         return self.codec.decode(codes) if codes else None
 

@@ -56,12 +56,15 @@ class IndexSettings(_Section):
     )
     chunk_tokens: int = Field(200, ge=32, le=480, description="most tokens a chunk may have")
     overlap_tokens: int = Field(40, ge=0, le=200, description="most tokens repeated from before")
+    names: bool = Field(
+        True, description="whether a passage is encoded together with its document's name"
+    )
 
     @property
     def fingerprint(self) -> str:
         """Short name of these settings, the same in every process and version."""
         # A field that came later does not rename the indexes that were made before it.
-        later = {"dimensions"} if not self.dimensions else set()
+        later = {name for name in ("dimensions", "names") if not getattr(self, name)}
         return hashlib.sha256(self.model_dump_json(exclude=later).encode()).hexdigest()[:12]
 
 

@@ -6,7 +6,7 @@ al. 2024, M3-Embedding, https://arxiv.org/abs/2402.03216, section 3.2, "Lexical 
 
 from __future__ import annotations
 
-from collections.abc import Collection, Sequence
+from collections.abc import Sequence
 
 import numpy as np
 from numpy.typing import NDArray
@@ -19,16 +19,14 @@ BYTES_PER_TOKEN = 6
 _LAYOUT = b"\x01"
 
 
-def sparse_weights(
-    tokens: Sequence[int], weights: Vector, without: Collection[int]
-) -> SparseWeights:
+def sparse_weights(tokens: Sequence[int], weights: Vector) -> SparseWeights:
     """The weights of a text's tokens, each token once with the largest of its weights.
 
-    `weights` is [tokens]. Tokens whose weight is not above 0 are left out, and those in `without`.
+    `weights` is [tokens]. Tokens whose weight is not above 0 are left out.
     """
     ids = np.asarray(tokens, dtype=np.uint32)
     # Not `weights > 0`, which would drop weights that are no numbers and hide a broken model.
-    kept = np.flatnonzero(~(weights <= 0) & ~np.isin(ids, np.array(list(without), np.uint32)))
+    kept = np.flatnonzero(~(weights <= 0))
     # `unique` finds the first place of an id, which is that of its largest weight.
     heaviest_first = kept[np.argsort(weights[kept])[::-1]]
     unique, first = np.unique(ids[heaviest_first], return_index=True)

@@ -5,8 +5,8 @@
 FOLDER is a golden set whose documents are files, with their pages as `corpus.jsonl`, ids like
 `NAME#p4`; gold is by document. LIBRARIES keeps one index a variant, so that a second run is quick.
 A variant is CHUNK_TOKENS/OVERLAP_TOKENS; with `+name` or `+opening` full text also reads the file's
-name or the beginning of the document in front of each passage, with `+embedded` the embedder reads
-the name there.
+name or the beginning of the document in front of each passage, with `+names` the embedder reads the
+name there too, as the setting `names` has it.
 
 Answers of such a set quote their documents, which gives page gold: of every gold document the
 pages that hold what the answer quotes. Quotes are figures (`82,959`, `15.7 %`) that are not in the
@@ -34,16 +34,16 @@ from rag.evaluation.metrics import Floats, measured
 from rag.evaluation.pipelines import parse_pipelines
 from rag.evaluation.resampling import bootstrap_means, figures
 from rag.ingest import File, Ingest
-from rag.models import Embedder
+from rag.naming import telling_name
 from rag.opening import open_pipeline
 from rag.pipeline import Pipeline
 from rag.settings import IndexSettings, QuerySettings, Settings, load_settings
-from rag.types import AddResult, Chunk, Document, Encoding, Question
+from rag.types import AddResult, Chunk, Document
 
 PIPELINES = ("fused", "fused+rerank")
 VARIANTS = (
     *("200/40", "100/40", "150/40", "300/40", "400/40", "480/40", "200/0", "200/80"),
-    *("200/40+name", "200/40+opening", "200/40+embedded"),
+    *("200/40+name", "200/40+opening", "200/40+names"),
 )
 OPENING_WORDS = 80
 
@@ -123,7 +123,7 @@ def page_gold(golden: GoldenSet, pages: Pages) -> list[dict[str, int]]:
 
 @dataclass(frozen=True, slots=True)
 class Variant:
-    """One way of cutting; `context` is what full text or the embedder reads before a passage."""
+    """One way of cutting; `context` is what is read before a passage."""
 
     name: str
     index: IndexSettings
@@ -134,54 +134,20 @@ class Variant:
         """The variant that a name like `200/40+name` stands for."""
         sizes, _, context = name.partition("+")
         tokens, overlap = map(int, sizes.split("/"))
-        return cls(name, IndexSettings(chunk_tokens=tokens, overlap_tokens=overlap), context)
+        names = context == "names"
+        index = IndexSettings(chunk_tokens=tokens, overlap_tokens=overlap, names=names)
+        return cls(name, index, context)
 
     def chunks(self, document: Document, pipeline: Pipeline) -> list[Chunk]:
         """The passages, the context as the heading above each: full text reads it there."""
         chunks = chunk_document(document, pipeline.embedder.token_spans, self.index)
         above = {
             "": "",
-            "embedded": "",
+            "names": "",
             "name": Path(document.name).stem,
             "opening": " ".join(document.pages[0].text.split()[:OPENING_WORDS]),
         }[self.context]
         return [replace(chunk, heading=f"{above}\n{chunk.heading}".strip()) for chunk in chunks]
-
-
-@dataclass(frozen=True, slots=True)
-class Under:
-    """An embedder that reads a line above each passage; token vectors are of the passage only."""
-
-    embedder: Embedder
-    line: str
-
-    @property
-    def name(self) -> str:
-        """See `Embedder`."""
-        return self.embedder.name
-
-    @property
-    def dimensions(self) -> int:
-        """See `Embedder`."""
-        return self.embedder.dimensions
-
-    def encode_documents(self, texts: Sequence[str]) -> Encoding:
-        """See `Embedder`."""
-        above = f"{self.line}\n"
-        whole = [above + text for text in texts]
-        encoding = self.embedder.encode_documents(whole)
-        spans = self.embedder.token_spans(whole)
-        skipped = [sum(end <= len(above) for _, end in one) for one in spans]
-        tokens = zip(encoding.tokens or (), skipped, strict=True)
-        return replace(encoding, tokens=tuple(vectors[skip:] for vectors, skip in tokens))
-
-    def encode_question(self, text: str) -> Question:
-        """See `Embedder`."""
-        return self.embedder.encode_question(text)
-
-    def token_spans(self, texts: Sequence[str]) -> list[list[tuple[int, int]]]:
-        """See `Embedder`."""
-        return self.embedder.token_spans(texts)
 
 
 @dataclass(frozen=True, slots=True)
@@ -200,18 +166,17 @@ def library(golden: GoldenSet, variant: Variant, base: Settings) -> tuple[Pipeli
     settings = base.model_copy(update={"home": home, "index": variant.index})
     pipeline = open_pipeline(settings.model_copy(update={"query": plain(settings)}))
     started = process_time()
-    for path in golden.files:
-        embedder = pipeline.embedder
-        ingest = Ingest(
-            pipeline.store,
-            Under(embedder, path.stem) if variant.context == "embedded" else embedder,
-            pipeline.codec,
-            lambda content, name, report: read_document(content, name, settings.reading, report),
-            lambda document: variant.chunks(document, pipeline),
-        )
-        for event in ingest.add([File.at(path)]):
-            if isinstance(event, AddResult) and event.outcome == "added":
-                print(variant.name, event, file=sys.stderr, flush=True)
+    ingest = Ingest(
+        pipeline.store,
+        pipeline.embedder,
+        pipeline.codec,
+        lambda content, name, report: read_document(content, name, settings.reading, report),
+        lambda document: variant.chunks(document, pipeline),
+        telling_name if variant.index.names else lambda _: "",
+    )
+    for event in ingest.add([File.at(path) for path in golden.files]):
+        if isinstance(event, AddResult) and event.outcome == "added":
+            print(variant.name, event, file=sys.stderr, flush=True)
     return pipeline, process_time() - started
 
 

@@ -37,11 +37,12 @@ class FakeEmbedder:
     with_tokens: bool = True
     before: Callable[[], None] = field(default=lambda: None)
 
-    def encode_documents(self, texts: Sequence[str]) -> Encoding:
+    def encode_documents(self, texts: Sequence[str], context: str = "") -> Encoding:
         self.before()
         self.encoded += len(texts)
         tokens = tuple(self._tokens(text) for text in texts)
-        dense = np.array([self._pooled(rows) for rows in tokens], dtype=np.float32)
+        whole = [self._tokens(f"{context}\n{text}") for text in texts]
+        dense = np.array([self._pooled(rows) for rows in whole], dtype=np.float32)
         return Encoding(dense.reshape(len(texts), DIMENSIONS), tokens if self.with_tokens else None)
 
     def encode_question(self, text: str) -> Question:

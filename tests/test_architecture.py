@@ -30,7 +30,14 @@ FLOORS = [
         "rag.stopwatch",
         "rag.token_codes",
     },
-    {"rag.prompting", "rag.rank_flow", "rag.same_words", "rag.support", "rag.unrelated"},
+    {
+        "rag.naming",
+        "rag.prompting",
+        "rag.rank_flow",
+        "rag.same_words",
+        "rag.support",
+        "rag.unrelated",
+    },
     {"rag.audit", "rag.words"},
     {"rag.models"},
     {

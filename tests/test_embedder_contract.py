@@ -158,6 +158,29 @@ def test_spans_lie_in_the_text_in_order(embedder: Embedder) -> None:
         assert all(one <= other for one, other in pairwise(spans)), text
 
 
+def test_a_context_moves_the_vectors_of_a_text_and_has_none_of_its_own(
+    embedder: Embedder,
+) -> None:
+    context = "Warsaw 年报 2023"
+    plain, under = embedder.encode_documents(MIXED), embedder.encode_documents(MIXED, context)
+    assert (np.abs(plain.dense - under.dense).max(axis=1) > 1e-4).all()
+    np.testing.assert_allclose(np.linalg.norm(under.dense, axis=1), 1, atol=1e-5)
+    if plain.tokens is not None and under.tokens is not None:
+        assert list(map(len, under.tokens)) == list(map(len, plain.tokens))
+        assert any(
+            np.abs(one - other).max() > 1e-4
+            for one, other in zip(plain.tokens, under.tokens, strict=True)
+            if len(one)
+        )
+    assert (plain.sparse is None) is (under.sparse is None)
+    if under.sparse is not None:
+        assert [len(one.ids) for one in under.sparse][:2] == [0, 0], "of an empty text"
+        question = embedder.encode_question("2023").sparse
+        assert question is not None
+        assert len(question.ids)
+        assert not set(under.sparse[-1].ids) & set(question.ids)
+
+
 def test_nothing_in_nothing_out(embedder: Embedder, backend: Backend, services: Services) -> None:
     length = embedder.dimensions
     before = len(services.requests)

@@ -11,7 +11,7 @@ from rag.cli.eval import evaluate as command
 from rag.cli.evaluation_tables import print_evaluation
 from rag.errors import BackendError, LibraryError, UnreadableFile
 from rag.evaluation.golden_sets import GoldenSet, read_golden_set
-from rag.evaluation.indexing import SHARD, cache_folder, units_of
+from rag.evaluation.indexing import SHARD, cache_folder, library_settings, units_of
 from rag.evaluation.pipelines import parse_pipelines
 from rag.evaluation.progress import EvaluationProgress
 from rag.evaluation.results import Evaluation
@@ -130,9 +130,9 @@ def test_a_ranking_is_the_order_of_a_search(
     made: Evaluation, folder: Path, settings: Settings
 ) -> None:
     golden = read_golden_set(folder)
-    home = cache_folder(golden, settings) / "library"
-    plain = settings.model_copy(update={"home": home, "query": QuerySettings(reranker="none")})
-    pipeline = opener(FakeEmbedder())(plain, settings.index)
+    plain = library_settings(golden, settings)
+    plain = plain.model_copy(update={"query": QuerySettings(reranker="none")})
+    pipeline = opener(FakeEmbedder())(plain, plain.index)
     units = units_of(golden)
     for name, query in (
         ("fused", QuerySettings(reranker="none")),
@@ -144,6 +144,18 @@ def test_a_ranking_is_the_order_of_a_search(
             trace = pipeline.with_query(query).search(question.text)
             found = [unit for one in trace.candidates for unit in units.of(one, question)]
             assert ranking.units == tuple(found)
+
+
+def test_of_passages_no_made_up_name_is_read(
+    made: Evaluation, folder: Path, settings: Settings
+) -> None:
+    assert settings.index.names
+    plain = library_settings(read_golden_set(folder), settings)
+    store = opener(FakeEmbedder())(
+        plain.model_copy(update={"query": QuerySettings(reranker="none")}), plain.index
+    ).store
+    assert store.state().chunks
+    assert not store.search_lexical("passages", 10)
 
 
 def test_figures_are_by_language_and_together_and_pairs_by_every_group(made: Evaluation) -> None:
@@ -326,6 +338,7 @@ def test_files_go_the_way_of_every_file_and_count_by_document(tmp_path: Path) ->
     assert len(first.units) == 2
     (notice,) = found.notices
     assert notice.message.startswith("broken.pdf")
+    assert library_settings(read_golden_set(folder), settings).index.names
     # What cannot be read is told again by a run that has nothing left to index.
     assert run(read_golden_set(folder), settings, "fused")[0].notices == found.notices
 

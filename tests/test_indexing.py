@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import signal
 import subprocess
 import sys
@@ -210,14 +211,43 @@ def test_an_index_is_freed_and_documents_stay(home: Path) -> None:
     assert index_in_use(settings(home, OLD)) == OLD
 
 
-def test_a_library_from_before_indexes_were_written_down_answers_as_it_did(
-    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+def test_an_index_from_before_names_were_read_answers_until_another_is_built(
+    tmp_path: Path,
 ) -> None:
+    home, before = tmp_path / "library", OLD.model_copy(update={"names": False})
+    add(open_pipeline(settings(home, before), before), pets=ENGLISH, 动物=CHINESE)
+    written = {name: value for name, value in before.model_dump().items() if name != "names"}
+    indexes = lancedb.connect(home).open_table("indexes")
+    indexes.update(values={"settings": json.dumps(written)})
+
+    wanted = settings(home, OLD)
+    assert wanted.index.names
+    assert index_in_use(wanted) == before
+    store = open_library(wanted)
+    assert store.fingerprint == before.fingerprint
+    notice = index_notice(wanted, store)
+    assert notice is not None
+    assert "not built yet (sentence-transformers old, chunks of 200 tokens under" in notice.message
+    assert names_found(open_pipeline(wanted), "Where does the cat sleep?") == "pets.md"
+    assert names_found(open_pipeline(wanted), "猫睡在哪里？") == "动物.md"
+    assert not store.search_lexical("pets", 10), "the name is not in full text"
+
+    built(home, OLD)
+    assert index_in_use(wanted) == OLD
+    assert index_notice(wanted, open_library(wanted)) is None
+    assert open_library(wanted).search_lexical("pets", 10)
+
+
+@pytest.mark.parametrize("names", [False, True])
+def test_a_library_from_before_indexes_were_written_down_answers_as_it_did(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, names: bool
+) -> None:
+    """With names it was made by a process that was killed before it could write that down."""
     # The centre of the bundled model's tokens is not one of the small model's.
     monkeypatch.setattr(opening, "token_codec", lambda kind, dimensions: TokenCodec(dimensions))
     home = tmp_path / "library"
-    default = IndexSettings()
-    add(open_pipeline(settings(home)), cats=ENGLISH)
+    default = IndexSettings(names=names)
+    add(open_pipeline(settings(home), default), cats=ENGLISH)
     lancedb.connect(home).drop_table("indexes")
     assert index_in_use(settings(home)) == default
     assert index_in_use(settings(home, NEW)) == default

@@ -156,6 +156,8 @@ def test_only_what_a_kind_needs_is_asked_for() -> None:
     app = opened()
     labels = {one.label for one in (*app.selectbox, *app.text_input, *app.number_input)}
     assert not labels & {"Reranker model", "Rerank service", "Embedding model", "Dimensions"}
+    assert field(app, "Read document names").value is True
+    assert "together with its document's name." in field(app, "Read document names").help
     app = field(app, "Embedder").set_value("openai").run()
     assert field(app, "Embedding model").value == ""
     assert field(app, "Dimensions").value == 0

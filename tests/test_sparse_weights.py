@@ -36,7 +36,7 @@ TEXTS = [
 def weighed(**weights: float) -> SparseWeights:
     """Weights by token ids: `weighed(t3=0.5)`."""
     ids = [int(name[1:]) for name in weights]
-    return sparse_weights(ids, np.array(list(weights.values()), np.float32), ())
+    return sparse_weights(ids, np.array(list(weights.values()), np.float32))
 
 
 def chunk(number: int, text: str) -> Chunk:
@@ -77,15 +77,15 @@ def expected(original):
 
 
 def test_each_token_has_its_largest_weight_and_ids_ascend():
-    weights = np.array([0.1, 0.5, 0.3, 0.9, 0.0, -1.0], np.float32)
-    found = sparse_weights([7, 3, 7, 0, 5, 6], weights, without={0, 1})
+    weights = np.array([0.1, 0.5, 0.3, 0.0, -1.0], np.float32)
+    found = sparse_weights([7, 3, 7, 5, 6], weights)
     assert found.ids.tolist() == [3, 7]
     assert found.weights.tolist() == [np.float32(0.5), np.float32(0.3)]
 
 
 def test_a_weight_that_is_no_number_is_not_hidden():
     weights = np.array([0.5, np.nan, 0.7], np.float32)
-    assert np.isnan(sparse_weights([3, 3, 3], weights, ()).weights).tolist() == [True]
+    assert np.isnan(sparse_weights([3, 3, 3], weights).weights).tolist() == [True]
 
 
 def test_dot_products_by_hand_and_with_empty_texts():
@@ -99,7 +99,7 @@ def test_dot_products_by_hand_and_with_empty_texts():
 def test_codes_keep_ids_and_eleven_bits_of_every_weight():
     random = np.random.default_rng(0)
     ids = random.choice(250_002, 200, replace=False).tolist()
-    weights = sparse_weights(ids, random.random(200, np.float32) + 1e-3, ())
+    weights = sparse_weights(ids, random.random(200, np.float32) + 1e-3)
     code = encode(weights)
     assert len(code) == 1 + 200 * BYTES_PER_TOKEN
     back = decode(code)

@@ -64,11 +64,12 @@ def opener(settings: Settings) -> Callable[[Settings, IndexSettings], Pipeline]:
     loading = ui.loading(settings, index)
 
     def opened(wanted: Settings, wanted_index: IndexSettings) -> Pipeline:
-        if wanted_index != index:
+        # Whether names are read is nothing to the models.
+        if wanted_index.model_copy(update={"names": index.names}) != index:
             return opening.open_pipeline(wanted, wanted_index)
         here = loading.pipeline.result()
-        elsewhere = here.settings.model_copy(update={"home": wanted.home})
-        store = opening.open_library(wanted, index)
+        elsewhere = here.settings.model_copy(update={"home": wanted.home, "index": wanted_index})
+        store = opening.open_library(wanted, wanted_index)
         return replace(here, settings=elsewhere, store=store).with_settings(wanted)
 
     return opened

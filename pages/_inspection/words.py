@@ -72,7 +72,9 @@ def word_view(record: Record, candidate: Candidate) -> WordView:
     name = (record.trace.searched, candidate.chunk.id)
     if name not in known:
         with ui.errors_shown():
-            known[name] = ui.pipeline().words(record.trace.searched, candidate.chunk)
+            known[name] = ui.pipeline().words(
+                record.trace.searched, candidate.chunk, candidate.document
+            )
     return known[name]
 
 

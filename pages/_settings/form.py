@@ -22,6 +22,7 @@ LABELS = {
     "index.dimensions": "Dimensions",
     "index.chunk_tokens": "Chunk length",
     "index.overlap_tokens": "Overlap",
+    "index.names": "Read document names",
     "embedding_endpoint.base_url": "Address for embeddings",
     "embedding_endpoint.seconds": "Request limit (s)",
     "query.recall_depth": "Recall depth",

@@ -13,7 +13,7 @@ from rag.evaluation.golden_sets import GoldenPassage, GoldenQuestion, GoldenSet,
 from rag.ingest import Event, File, Ingest, ReportPages
 from rag.opening import index_in_use
 from rag.pipeline import Pipeline
-from rag.settings import Settings
+from rag.settings import IndexSettings, Settings
 from rag.types import AddResult, Candidate, Chunk, Document, Notice, Page, PassageSpan
 
 # Passages of one document, and of one commit: a commit takes some 20 ms, and what was in hand
@@ -26,7 +26,7 @@ def cache_folder(golden: GoldenSet, settings: Settings) -> Path:
     return (
         settings.cache
         / "evaluation"
-        / f"{golden.content()}-{golden.unit}-{settings.index.fingerprint}"
+        / f"{golden.content()}-{golden.unit}-{_index_of(golden, settings).fingerprint}"
     )
 
 
@@ -37,7 +37,13 @@ def library_settings(golden: GoldenSet, settings: Settings) -> Settings:
     """
     if golden.unit == "span":
         return settings.model_copy(update={"index": index_in_use(settings)})
-    return settings.model_copy(update={"home": cache_folder(golden, settings) / "library"})
+    home = cache_folder(golden, settings) / "library"
+    return settings.model_copy(update={"home": home, "index": _index_of(golden, settings)})
+
+
+def _index_of(golden: GoldenSet, settings: Settings) -> IndexSettings:
+    """The index that a set is asked of; passages have no file whose name could be read."""
+    return settings.index.model_copy(update={"names": False} if golden.passages else {})
 
 
 @dataclass(frozen=True, slots=True)

@@ -29,8 +29,12 @@ class Embedder(Protocol):
         """Length of a vector."""
         ...
 
-    def encode_documents(self, texts: Sequence[str]) -> Encoding:
-        """Vectors of passages."""
+    def encode_documents(self, texts: Sequence[str], context: str = "") -> Encoding:
+        """Vectors of passages.
+
+        `context` is read as a line above each text and moves its vectors; it has no token vectors
+        and no sparse weights of its own.
+        """
         ...
 
     def encode_question(self, text: str) -> Question:

@@ -34,7 +34,6 @@ from rag.models.layouts import (
     architecture,
 )
 from rag.models.padding import padded
-from rag.sparse_weights import sparse_weights
 from rag.types import Vector
 
 # On a CPU and on CUDA. FlagEmbedding runs the first batch twice, so a small one is worth more than
@@ -130,16 +129,14 @@ class BgeM3Network:
         weights: Vector = output["sparse_vecs"].squeeze(-1).float().cpu().numpy()
         # ColBERT has no vector for [CLS], and the tokens after it keep their places.
         first = np.zeros((1, self.dimensions), dtype=np.float32)
+        weights[np.isin(ids.numpy(), list(self._weightless))] = 0
         return Output(
             dense,
             tokens=[
                 np.concatenate([first, row[: len(text) - 1]])
                 for row, text in zip(states, texts, strict=True)
             ],
-            sparse=[
-                sparse_weights(text, row[: len(text)], self._weightless)
-                for row, text in zip(weights, texts, strict=True)
-            ],
+            weights=[row[: len(text)] for row, text in zip(weights, texts, strict=True)],
         )
 
 

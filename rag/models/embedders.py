@@ -23,6 +23,7 @@ from rag.models.bundled import (
 )
 from rag.models.known_models import OWN_MODELS
 from rag.settings import EmbedderKind, EmbeddingEndpointSettings, IndexSettings
+from rag.sparse_weights import sparse_weights
 from rag.types import Encoding, Question, SparseWeights, Vector
 
 if TYPE_CHECKING:
@@ -39,13 +40,13 @@ TOKENS_PER_BATCH = 4096
 class Output:
     """What one forward pass over n texts gives.
 
-    `pooled` is [n, dimensions]; `tokens` has [tokens, dimensions] a text, special tokens included;
-    `sparse` has weights a text. None where the model has no such output.
+    `pooled` is [n, dimensions]; `tokens` has [tokens, dimensions] a text and `weights` the sparse
+    weights [tokens], special tokens included. None where the model has no such output.
     """
 
     pooled: Vector
     tokens: Sequence[Vector] | None = None
-    sparse: Sequence[SparseWeights] | None = None
+    weights: Sequence[Vector] | None = None
 
 
 class Network(Protocol):
@@ -109,13 +110,13 @@ class TextEmbedder:
         self._question_prompt = question_prompt
         self._passage_prompt = passage_prompt
 
-    def encode_documents(self, texts: Sequence[str]) -> Encoding:
-        """Vectors of passages.
+    def encode_documents(self, texts: Sequence[str], context: str = "") -> Encoding:
+        """Vectors of passages; where `context` makes one longer than is read, its end is left out.
 
         The token vectors of one text take 1.5 kB a token, so a caller gives some hundred texts at
         a time. Raises BackendError where the model fails or gives vectors that are not finite.
         """
-        return self._encode(texts, self._passage_prompt)
+        return self._encode(texts, self._passage_prompt, f"{context}\n" if context else "")
 
     def encode_question(self, text: str) -> Question:
         """The vectors of one question. Raises BackendError as `encode_documents` does."""
@@ -148,8 +149,7 @@ class TextEmbedder:
 
         if not isinstance(self._tokenizer.model, Unigram):
             return None
-        prompt = len(self._question_prompt)
-        ids, own = self._input(self._tokenized([text], self._question_prompt)[0], prompt)
+        [(ids, own)] = self._inputs([text], self._question_prompt)
         return np.log(np.array(ids[own], dtype=np.float32) + 1)
 
     def _tokenized(self, texts: Sequence[str], prompt: str) -> list[TokenizedText]:
@@ -158,21 +158,23 @@ class TextEmbedder:
             [prompt + text for text in texts], add_special_tokens=False
         )
 
-    def _encode(self, texts: Sequence[str], prompt: str) -> Encoding:
+    def _encode(self, texts: Sequence[str], prompt: str, context: str = "") -> Encoding:
         # The same text twice, as in forms and filings, is encoded once.
         unique = list(dict.fromkeys(texts))
         dense = np.empty((len(unique), self.dimensions), dtype=np.float32)
         tokens: dict[int, Vector] = {}
         sparse: dict[int, SparseWeights] = {}
-        inputs = [self._input(text, len(prompt)) for text in self._tokenized(unique, prompt)]
+        inputs = self._inputs(unique, prompt, context)
         for batch in _batches([len(ids) for ids, _ in inputs]):
             output = self._forward([inputs[place][0] for place in batch], prompt)
             dense[batch] = _normalised(output.pooled)
             if output.tokens is not None:
                 for place, states in zip(batch, output.tokens, strict=True):
                     tokens[place] = _normalised(states[inputs[place][1]])
-            if output.sparse is not None:
-                sparse.update(zip(batch, output.sparse, strict=True))
+            if output.weights is not None:
+                for place, weights in zip(batch, output.weights, strict=True):
+                    ids, own = inputs[place]
+                    sparse[place] = sparse_weights(ids[own], weights[own])
         places = {text: place for place, text in enumerate(unique)}
         order = [places[text] for text in texts]
         return Encoding(
@@ -181,11 +183,21 @@ class TextEmbedder:
             tuple(sparse[place] for place in order) if len(sparse) == len(unique) else None,
         )
 
-    def _input(self, text: TokenizedText, prompt_length: int) -> tuple[list[int], slice]:
-        """The ids the network reads, and where the text's own tokens are among them."""
+    def _inputs(
+        self, texts: Sequence[str], prompt: str, context: str = ""
+    ) -> list[tuple[list[int], slice]]:
+        """Of each text the ids the network reads, and where the text's own tokens are in them."""
+        alone = self._tokenized(texts, prompt)
+        own = [len(text) - _tokens_before(len(prompt), text) for text in alone]
+        whole = self._tokenized(texts, prompt + context) if context else alone
+        return [self._input(text, tokens) for text, tokens in zip(whole, own, strict=True)]
+
+    def _input(self, text: TokenizedText, own: int) -> tuple[list[int], slice]:
+        """What the network reads of a text whose last `own` tokens are its own."""
         special = self._tokenizer.num_special_tokens_to_add(False)
+        # Counted from the end, as a tokenizer may cut otherwise where a context meets the text.
+        skip = max(len(text) - own, 0)
         text.truncate(self._network.longest - special)
-        skip = _tokens_before(prompt_length, text)
         whole = self._tokenizer.post_process(text)
         leading = next(
             (place for place, special in enumerate(whole.special_tokens_mask) if not special), 0
@@ -200,10 +212,8 @@ class TextEmbedder:
                 f"The model {self.name} failed: {error}.",
                 "Free some memory, or choose a smaller model.",
             ) from error
-        weights = [text.weights for text in output.sparse or ()]
-        if not all(
-            np.isfinite(one).all() for one in (output.pooled, *(output.tokens or ()), *weights)
-        ):
+        given = (output.pooled, *(output.tokens or ()), *(output.weights or ()))
+        if not all(np.isfinite(one).all() for one in given):
             raise BackendError(
                 f"The model {self.name} gave vectors that are not finite.",
                 "Load it again, or choose another model.",

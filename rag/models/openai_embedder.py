@@ -80,8 +80,8 @@ class OpenAIEmbedder:
                 self._dimensions = measured
             return self._dimensions
 
-    def encode_documents(self, texts: Sequence[str]) -> Encoding:
-        """Vectors of passages; what is longer than the model reads is cut.
+    def encode_documents(self, texts: Sequence[str], context: str = "") -> Encoding:
+        """Vectors of passages below `context`; what is longer than the model reads is cut.
 
         Raises BackendError where the service fails, or gives vectors of another number or length
         or with numbers that are not finite.
@@ -91,7 +91,8 @@ class OpenAIEmbedder:
         places = {text: place for place, text in enumerate(unique)}
         dense = np.empty((len(unique), self.dimensions), dtype=np.float32)
         start = 0
-        for batch in batches([cut(text) for text in unique]):
+        above = f"{context}\n" if context else ""
+        for batch in batches([cut(above + text) for text in unique]):
             dense[start : start + len(batch)] = self._encoded(batch)
             start += len(batch)
         return Encoding(dense[[places[text] for text in texts]], None)
