@@ -31,13 +31,14 @@ from sklearn.linear_model import LogisticRegression
 from rag.models.feature_reranker import COEFFICIENTS, FEATURES, features
 from rag.opening import open_pipeline
 from rag.pipeline import Pipeline
-from rag.settings import QuerySettings, load_settings
+from rag.settings import load_settings
 from rag.types import Passage, Vector
 from scripts.fit_reranker import (
     DATA,
     DEPTH,
     EVERY,
     calibration_error,
+    for_passages,
     gold_entries,
     library_of,
     rows,
@@ -193,7 +194,7 @@ def report(questions: Sequence[Counted]) -> str:
 def main(folder: Path) -> None:
     """Judge all questions, fit, write."""
     base = load_settings()
-    pipeline = open_pipeline(base.model_copy(update={"query": QuerySettings(reranker="none")}))
+    pipeline = open_pipeline(for_passages(base))
     text = report(list(judged(folder / "mixed", pipeline)))
     (DATA / COEFFICIENTS).write_text(text + "\n", encoding="utf-8")
     print(text)

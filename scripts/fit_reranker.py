@@ -297,12 +297,18 @@ def rounded(weights: np.ndarray) -> list[float]:
     return [round(float(weight), 5) for weight in weights]
 
 
+def for_passages(settings: Settings) -> Settings:
+    """Settings for passages that stand for themselves: no name, no reranker."""
+    index = settings.index.model_copy(update={"names": False})
+    return settings.model_copy(update={"index": index, "query": QuerySettings(reranker="none")})
+
+
 def main(folder: Path) -> None:
     """Measure the space if that is missing, judge all questions, fit, write."""
     base = load_settings()
     if not (DATA / CENTRE).exists() or not (DATA / LANGUAGE).exists():
         measure_space(rows(folder / "mixed" / "corpus.jsonl"), base)
-    pipeline = open_pipeline(base.model_copy(update={"query": QuerySettings(reranker="none")}))
+    pipeline = open_pipeline(for_passages(base))
     text = report(list(judged(folder / "mixed", pipeline)))
     (DATA / COEFFICIENTS).write_text(text + "\n", encoding="utf-8")
     print(text)

@@ -23,10 +23,10 @@ from rag.models.token_space import token_centre
 from rag.opening import open_pipeline
 from rag.pipeline import Pipeline
 from rag.retrieval import passages
-from rag.settings import QuerySettings, load_settings
+from rag.settings import load_settings
 from rag.token_codes import SHRINKING, TokenCodec
 from rag.types import Passage, Question, Vector
-from scripts.fit_reranker import DEPTH, gold_entries, library_of, rows
+from scripts.fit_reranker import DEPTH, for_passages, gold_entries, library_of, rows
 
 SETS = ("squad2-en", "cmrc2018-trial", "xquad-zh")
 QUESTIONS = 500
@@ -188,7 +188,7 @@ def ndcg(
 def main(folder: Path, sets: Sequence[str]) -> None:
     """Print a row a coding and set as they come."""
     base = load_settings()
-    settings = base.model_copy(update={"query": QuerySettings(reranker="none")})
+    settings = for_passages(base)
     print("| set | coding | kB for 200 tokens | hit@1 | nDCG@10 | lost nDCG@10, points (95 %) |")
     print("|---|---|---|---|---|---|")
     for name in sets:
