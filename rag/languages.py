@@ -23,8 +23,7 @@ def language_of(text: str) -> Language:
     A Chinese character counts as much as a word in Latin letters, so that a Chinese question with
     an English name in it is Chinese.
     """
-    counts = _counts(text)
-    return "zh" if counts["zh"] > counts["en"] else "en"
+    return _language(_counts(text))
 
 
 def crossing(question: str, passage: str) -> str:
@@ -42,8 +41,12 @@ def crossing(question: str, passage: str) -> str:
 def across(question: str, passage: str) -> bool:
     """Whether a passage is in another language than the question."""
     asked, read = _counts(question), _counts(passage)
-    language, letters = language_of(question), sum(read.values())
+    language, letters = _language(asked), sum(read.values())
     return bool(asked[language] and letters) and read[language] <= _BOTH * letters
+
+
+def _language(counts: Mapping[Language, int]) -> Language:
+    return "zh" if counts["zh"] > counts["en"] else "en"
 
 
 def _counts(text: str) -> dict[Language, int]:

@@ -32,6 +32,7 @@ from rag.chunking import chunk_document
 from rag.ingest import File, Ingest
 from rag.models.late_interaction_reranker import (
     COEFFICIENTS,
+    RUNNERS_UP,
     LateInteractionReranker,
     features,
     standing,
@@ -165,7 +166,7 @@ def fit(questions: Sequence[Judged], across: Sequence[Judged]) -> LateInteractio
         minimize(lambda weights: loss(questions, weights / scale), np.ones(len(scale))).x / scale
     )
     mixed = [np.sort(question.features @ order)[::-1] for question in questions]
-    usual = float(np.mean(np.concatenate([scores[3:20] for scores in mixed])))
+    usual = float(np.mean(np.concatenate([scores[RUNNERS_UP] for scores in mixed])))
     rows, right = tops([*questions, *across], order, usual)
     middle, spread = rows.mean(axis=0), rows.std(axis=0)
     model = LogisticRegression(C=100.0).fit((rows - middle) / spread, right)
