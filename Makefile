@@ -9,7 +9,7 @@ TORCH_INDEX ?= https://download.pytorch.org/whl/cpu
 # Sets for measuring, which are not part of the repository.
 EVALDATA ?= ../shared/evaldata
 
-.PHONY: help run test lint type unit fix bench samples constraints browser clean
+.PHONY: help run test lint type unit trust fix bench samples constraints browser clean
 
 help: ## show the targets
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-11s %s\n", $$1, $$2}'
@@ -31,6 +31,9 @@ type: $(READY) ## check types
 unit: $(READY) browser ## run the tests
 	OMP_NUM_THREADS=1 $(BIN)/pytest --numprocesses 2
 
+trust: $(READY) browser ## hold every promise of docs/trust.md for half an hour; writes trust-report.md
+	OMP_NUM_THREADS=2 $(BIN)/pytest -m trust --timeout 1800 --trust-report trust-report.md tests/trust
+
 fix: $(READY) ## format, and mend what ruff can
 	$(BIN)/ruff format .
 	$(BIN)/ruff check --fix .
@@ -45,10 +48,10 @@ constraints: $(READY) ## write down the exact versions of the environment
 	@{ sed -n '/^\#/p' constraints.txt; $(BIN)/pip freeze --exclude-editable | sed 's/+cpu//'; } > .venv/constraints.txt
 	@mv .venv/constraints.txt constraints.txt && touch $(READY)
 
-# The tests drive Debian's Chromium; without it they are skipped and say so.
+# The tests drive Debian's Chromium and nginx; without these they are skipped and say so.
 browser:
-	@if ! command -v chromium >/dev/null && command -v apt-get >/dev/null && [ "$$(id -u)" = 0 ]; then \
-		apt-get update -qq && apt-get install -y -qq chromium fonts-noto-cjk >/dev/null; \
+	@if ! { command -v chromium && command -v nginx; } >/dev/null && command -v apt-get >/dev/null && [ "$$(id -u)" = 0 ]; then \
+		apt-get update -qq && apt-get install -y -qq chromium fonts-noto-cjk nginx-light >/dev/null; \
 	fi
 
 clean: ## remove the environment and every cache, not your library
