@@ -169,6 +169,39 @@ class ReadingLimits(_Section):
     characters: int = Field(20_000_000, ge=1, description="longest text")
 
 
+class LimitSettings(_Section):
+    """Bounds on what is asked, for everybody who uses the page."""
+
+    question_characters: int = Field(4_000, ge=100, le=100_000, description="longest question")
+    prompt_tokens: int = Field(
+        3_000, ge=800, le=200_000, description="most tokens that are sent to a language model"
+    )
+    session_questions: int = Field(
+        20, ge=0, description="questions that one visitor may ask a minute; 0 for any number"
+    )
+    all_questions: int = Field(
+        200, ge=0, description="questions that all together may ask a minute; 0 for any number"
+    )
+    free_disk_bytes: int = Field(
+        200_000_000, ge=0, description="space on the disk that adding a file must leave free"
+    )
+
+
+class PeopleSettings(_Section):
+    """Who may use the page, where `.streamlit/secrets.toml` names a sign-in service."""
+
+    sign_in: bool = Field(False, description="whether people must sign in")
+    allowed: tuple[str, ...] = Field(
+        (), description="e-mail addresses that may come in; `*@example.org` for all of a domain"
+    )
+
+
+class LogSettings(_Section):
+    """What is written down about questions and files."""
+
+    texts: bool = Field(False, description="whether questions and file names are written down too")
+
+
 class Settings(_Section):
     """All settings of one library."""
 
@@ -182,6 +215,9 @@ class Settings(_Section):
     embedding_endpoint: EmbeddingEndpointSettings = EmbeddingEndpointSettings()
     prices: PriceSettings = PriceSettings()
     reading: ReadingLimits = ReadingLimits()
+    limits: LimitSettings = LimitSettings()
+    people: PeopleSettings = PeopleSettings()
+    log: LogSettings = LogSettings()
 
     @property
     def embeddings(self) -> EmbeddingEndpointSettings:
@@ -280,6 +316,9 @@ _SECTIONS = (
     "embedding_endpoint",
     "prices",
     "reading",
+    "limits",
+    "people",
+    "log",
 )
 _ENDPOINTS = ("endpoint", "rerank_endpoint", "embedding_endpoint")
 
