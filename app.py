@@ -6,11 +6,20 @@ import streamlit as st
 from starlette.middleware import Middleware
 
 from pages import _ui as ui
+from pages._headers import Closed, SafetyHeaders
+from pages._people import FilesOfPeople
 from pages._visitor import VisitorCookie
+from rag.serving import start_log
 
 if __name__ == "__main__":
     # Streamlit runs this file for every visit,
     ui.frame().run()
 else:
     # and imports it once to serve it.
-    app = st.App(__file__, middleware=[Middleware(VisitorCookie)])
+    around = (SafetyHeaders, Closed, FilesOfPeople, VisitorCookie)
+    start_log()
+    app = st.App(
+        __file__,
+        middleware=[Middleware(one) for one in around],
+        on_script_error=ui.unexpected_shown,
+    )

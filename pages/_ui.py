@@ -12,9 +12,10 @@ from typing import Protocol
 import streamlit as st
 from streamlit.navigation.page import StreamlitPage
 
+from pages import _people as people
 from pages._markdown import plain, safe
 from pages._visitor import visitor
-from rag import opening
+from rag import log, opening
 from rag.baseline import Baseline
 from rag.citing import without_citations
 from rag.errors import RAGError
@@ -39,7 +40,16 @@ REFRESH_SECONDS = 0.5
 
 
 def frame() -> StreamlitPage:
-    """Title, logo and navigation; gives the page that was chosen."""
+    """Title, logo and navigation; gives the page that was chosen.
+
+    Who may not come in has one page only, to sign in.
+    """
+    with errors_shown():
+        if not people.may_come_in():
+            st.set_page_config(page_title="RankLens")
+            return st.navigation(
+                [st.Page(people.show_sign_in, title="Sign in", default=True)], position="hidden"
+            )
     st.session_state["framed"] = True
     # An icon of our own: Streamlit fetches named ones from the internet.
     st.set_page_config(page_title="RankLens", page_icon=str(_FOLDER / "icon.svg"))
@@ -58,15 +68,23 @@ def frame() -> StreamlitPage:
 def ensure_frame() -> None:
     """Begin again in `app.py` where Streamlit ran a page alone.
 
-    It does so when a new server is first asked for the address of a page.
+    It does so when a new server is first asked for the address of a page. The guard is here too,
+    as a client may ask for a page alone at any time.
     """
+    with errors_shown():
+        people.ensure_may_come_in()
     if "framed" not in st.session_state:
         frame()
         st.rerun()
 
 
 def library() -> Store:
-    """The library with the index that answers, opened once for all sessions."""
+    """The library with the index that answers, opened once for all sessions.
+
+    Parts of a page run by themselves, and what a button does runs before the page: the guard is
+    also here.
+    """
+    people.ensure_may_come_in()
     settings = load_settings()
     return _library(str(settings.home), opening.index_in_use(settings))
 
@@ -91,7 +109,7 @@ class Loading:
 
     def _load(self) -> Pipeline:
         with reporting(self._report):
-            return opening.open_pipeline(self.settings, self.index)
+            return opening.open_pipeline(self.settings, self.index, stand_ins=True)
 
     def _report(self, done: int, total: int) -> None:
         self.done, self.total = done, total
@@ -139,7 +157,7 @@ def pipeline_of(settings: Settings) -> Pipeline:
         here = loading(settings, index).waited_for()
         models = hash((reranker_identity(settings), answerer_identity(settings)))
         return _with_models(here, *_loaded(settings, index), models, settings).with_settings(
-            settings
+            settings, stand_ins=True
         )
     except RAGError:
         _loading.clear(*_loaded(settings, index))
@@ -157,7 +175,7 @@ def _with_models(
     _settings: Settings,
 ) -> Pipeline:
     """The pipeline with the reranker and the answerer of other settings, kept for the next run."""
-    return _pipeline.with_settings(_settings)
+    return _pipeline.with_settings(_settings, stand_ins=True)
 
 
 def baseline() -> Future[Baseline | None]:
@@ -215,6 +233,24 @@ def errors_shown() -> Iterator[None]:
         st.stop()
 
 
+def unexpected_shown(error: Exception) -> bool:
+    """Show a failure that nobody foresaw as a sentence, with a word that the log has as well.
+
+    Streamlit calls it for whatever a page raises.
+    """
+    if isinstance(error, RAGError):
+        show_problem(error.notice)
+        return True
+    reference = log.unexpected(error, "a page")
+    show_problem(
+        Notice(
+            f"Something unexpected happened ({type(error).__name__}).",
+            f"Try again. If it happens again, look for {reference} in the log of the server.",
+        )
+    )
+    return True
+
+
 def show_problem(notice: Notice) -> None:
     """A failure: what happened, and what to do next."""
     hint = f"  \n{plain(notice.hint)}" if notice.hint else ""
@@ -237,6 +273,7 @@ def sidebar(records: Sequence[DocumentRecord]) -> None:
         st.caption(
             f"**{counted(len(ready), 'document')}** · {chunks:,} chunks  \nAnswers: {plain(writer)}"
         )
+    people.show_person()
 
 
 def show_answer_text(answer: Answer, anchors: str = "") -> None:
@@ -250,6 +287,14 @@ def show_answer_text(answer: Answer, anchors: str = "") -> None:
         link = (lambda source: f"[\\[{source}\\]](#{anchors}{source})") if anchors else None
         doubtful = [one.end for one in answer.statements if answer.cites and not one.supported]
         st.markdown(safe(answer.text, link, doubtful))
+
+
+def show_incomplete(answer: Answer) -> None:
+    """Why the answer is not whole, where it is not."""
+    if answer.problem is not None:
+        if answer.text:
+            st.caption("The answer is incomplete.")
+        show_problem(answer.problem)
 
 
 def show_audit(answer: Answer) -> None:

@@ -7,13 +7,12 @@ from collections.abc import Sequence
 import streamlit as st
 
 from pages import _adding as adding
+from pages import _asking as asking
 from pages import _index as index
 from pages import _marking as marking
 from pages import _ui as ui
-from pages._markdown import passage, plain, safe
+from pages._markdown import passage, plain
 from rag.documents import SUFFIXES
-from rag.errors import RAGError
-from rag.history import recorded
 from rag.types import Answer, Candidate, Citation, Record, Trace, Turn
 from rag.views import evidence_line
 
@@ -22,6 +21,8 @@ EXAMPLES = (
     "重排模型为什么比向量召回更准？",
     "Which constant does reciprocal rank fusion use?",
 )
+# The key of the chat box.
+_BOX = "question"
 _NEAREST = 3
 # Characters of a passage that are shown whole, and on either side of what is marked.
 _WHOLE = 400
@@ -42,25 +43,26 @@ def page() -> None:
     ui.sidebar(records)
     with ui.errors_shown():
         index.show_notice()
+    refused = asking.returned(_BOX)
     question = asked()
+    if question:
+        asking.admit(question, _BOX)
     # A place of its own, so that the welcome is gone as soon as a question is there.
     first = st.empty()
-    if not history and not question and not st.session_state.get("waiting"):
+    waiting = asking.waiting(_BOX)
+    if not history and not question and not waiting:
         with first.container():
             welcome(empty=not any(record.status == "ready" for record in records))
     for number, record in enumerate(history, start=1):
         show_exchange(number, record)
-    waiting = st.session_state.get("waiting")
     if waiting and waiting != question:
         show_question(waiting)
     adding.show()
     if question:
         with ui.errors_shown():
-            try:
-                ask(question, history)
-            except RAGError:
-                st.session_state.pop("waiting", None)
-                raise
+            ask(question, history)
+    elif refused is not None:
+        ui.show_problem(refused)
 
 
 def asked() -> str:
@@ -69,13 +71,14 @@ def asked() -> str:
         "Ask about your documents, or drop files here",
         accept_file="multiple",
         file_type=[suffix.removeprefix(".") for suffix in SUFFIXES],
+        key=_BOX,
     )
     if prompt is None:
-        waiting = "" if adding.running() else st.session_state.get("waiting", "")
+        waiting = "" if adding.running() else asking.waiting(_BOX)
         return str(st.session_state.pop("example", waiting))
     if prompt.files:
         adding.start(adding.uploaded(prompt.files))
-        st.session_state["waiting"] = prompt.text
+        asking.let_wait(_BOX, prompt.text)
         return ""
     return str(prompt.text)
 
@@ -104,25 +107,8 @@ def ask(question: str, history: list[Record]) -> None:
     number = len(history) + 1
     show_question(question)
     with st.chat_message("assistant", avatar=":material/frame_inspect:"):
-        with st.spinner("Looking through the library …"):
-            turns = [Turn(one.trace.searched, one.answer.text) for one in history if one.answer]
-            reply = ui.pipeline().ask(question, turns)
-        # Only now: a run that is given up before loses no question.
-        st.session_state.pop("waiting", None)
-        place = st.empty()
-        try:
-            for _ in reply:
-                place.markdown(safe(reply.text))
-        except BaseException:
-            # Streamlit ends a run that is no longer wanted by raising.
-            reply.stop()
-            raise
-        finally:
-            record = recorded(reply.trace, reply.answer)
-            history.append(record)
-            ui.keep(record)
-        place.empty()
-        show_answer(number, record)
+        turns = [Turn(one.trace.searched, one.answer.text) for one in history if one.answer]
+        show_answer(number, asking.ask(question, turns, _BOX, history.append))
 
 
 def show_exchange(number: int, record: Record) -> None:
@@ -153,10 +139,7 @@ def show_answer(number: int, record: Record) -> None:
     for notice in answer.trace.notices:
         ui.show_notice(notice)
     ui.show_answer_text(answer, anchors=anchor(number, ""))
-    if answer.problem is not None:
-        if answer.text:
-            st.caption("The answer is incomplete.")
-        ui.show_problem(answer.problem)
+    ui.show_incomplete(answer)
     if answer.dropped:
         st.caption(f"Invented source numbers taken out: {answer.dropped}.")
     if answer.statements:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import streamlit as st
 
+from pages import _asking as asking
 from pages import _index as index
 from pages import _marking as marking
 from pages import _ui as ui
@@ -17,7 +18,6 @@ from pages._inspection import (
     words,
 )
 from pages._markdown import passage, plain
-from rag.history import recorded
 from rag.trace_files import read_record, write_record
 from rag.types import Record
 from rag.views import evidence_line
@@ -31,6 +31,8 @@ PARTS = (
     "Compare",
 )
 _LISTED = 200
+# The key of the chat box.
+_BOX = "new-question"
 
 
 def page() -> None:
@@ -57,7 +59,8 @@ def choose_question() -> None:
     """A new question, one of the history, or a file."""
     left, middle, right = st.columns([5, 4, 2.2], vertical_alignment="center")
     with left:
-        question = st.chat_input("Ask a new question", key="new-question")
+        refused = asking.returned(_BOX)
+        question = st.chat_input("Ask a new question", key=_BOX) or asking.waiting(_BOX)
     asked = {one.id: one for one in ui.history().listed()[:_LISTED]}
     middle.selectbox(
         "History",
@@ -74,12 +77,11 @@ def choose_question() -> None:
         if file is not None and st.session_state.get("trace-file-read") != file.file_id:
             st.session_state["trace-file-read"] = file.file_id
             ui.inspect(read_record(file.getvalue()))
+    if refused is not None:
+        ui.show_problem(refused)
     if question:
-        with st.spinner("Looking through the library …"):
-            answer = ui.pipeline().ask(question).answer
-        record = recorded(answer.trace, answer)
-        ui.keep(record)
-        ui.inspect(record)
+        asking.admit(question, _BOX)
+        asking.ask(question, [], _BOX, ui.inspect)
         st.rerun()
 
 
@@ -100,6 +102,7 @@ def show_question(record: Record) -> None:
         st.caption(f"Searched for: {plain(trace.standalone)}")
     if answer is not None:
         ui.show_answer_text(answer)
+        ui.show_incomplete(answer)
         if answer.statements:
             ui.show_audit(answer)
     for notice in trace.notices:

@@ -7,6 +7,7 @@ RAGError                 message: what happened; hint: what to do next
 |-- UnsupportedFile      a file of a kind that cannot be read
 |-- UnreadableFile       a file that is broken, protected, empty or without text
 |-- EmptyLibrary         a question was asked before a document was added
+|-- LimitReached         more was asked than the settings allow
 |-- UnreadableTrace      a file that is no trace of RankLens, or one of a newer version
 |-- UnknownDocument      no document has that id or name
 |-- LibraryError         the library on disk cannot be opened, read or written
@@ -32,7 +33,7 @@ class RAGError(Exception):
     @property
     def notice(self) -> Notice:
         """The failure as a record."""
-        return Notice(self.message, self.hint)
+        return Notice(self.message, self.hint, type(self).__name__)
 
 
 class SettingsError(RAGError):
@@ -57,6 +58,10 @@ class UnreadableFile(RAGError):
 
 class EmptyLibrary(RAGError):
     """A question was asked before a document was added."""
+
+
+class LimitReached(RAGError):
+    """More was asked than the settings allow."""
 
 
 class UnreadableTrace(RAGError):

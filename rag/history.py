@@ -8,6 +8,7 @@ from dataclasses import replace
 from datetime import UTC, datetime
 from uuid import uuid4
 
+from rag import log_events
 from rag.errors import UnreadableTrace
 from rag.store import Store
 from rag.trace_files import LARGEST_BYTES, read_record, write_record
@@ -38,7 +39,8 @@ class History:
         self._asker = asker
 
     def keep(self, record: Record) -> None:
-        """Keep a question."""
+        """Keep a question, and tell the log of it."""
+        log_events.question(record)
         packed = zlib.compress(write_record(_shortened(record)).encode("utf-8", "replace"))
         asked = AskedQuestion(record.id, record.trace.question, record.asked_at)
         self._questions.put(asked, self._asker, packed)

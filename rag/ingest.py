@@ -7,7 +7,7 @@ any moment: what is left behind is recognised and cleared by the next start.
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Callable, Generator, Iterator, Sequence
+from collections.abc import Callable, Generator, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor, wait
 from contextlib import AbstractContextManager, suppress
 from dataclasses import dataclass, replace
@@ -16,6 +16,8 @@ from pathlib import Path
 from time import perf_counter
 from typing import Protocol
 
+from rag import log
+from rag.disk_space import check_space, disk_full, says_full
 from rag.encoding import encode_chunks, search_texts
 from rag.errors import LibraryError, RAGError, UnreadableFile
 from rag.models import Embedder
@@ -69,6 +71,10 @@ class Shelf(Protocol):
         """Fold new rows into the indexes."""
         ...
 
+    def free_bytes(self) -> int | None:
+        """Bytes that are free on the disk; None where there is none."""
+        ...
+
     def ingest_lock(self) -> AbstractContextManager[object]:
         """Let one process write at a time."""
         ...
@@ -104,17 +110,25 @@ class _Reading:
         self.future: Future[Document | None] = Future()
         self._load = file.load
 
-    def run(self, shelf: Shelf, read: Read) -> Document | None:
-        """Load and read the file; None where the library holds it already."""
+    def run(self, shelf: Shelf, read: Read, spare: int) -> Document | None:
+        """Load and read the file; None where the library holds it already.
+
+        Raises LibraryError, before anything of it is written, where the disk has too little space.
+        """
         try:
             self.content = self._load()
         except OSError as error:
             raise UnreadableFile(
                 f"{self.name} cannot be opened: {error.strerror}.", "Check the path and try again."
             ) from None
-        self.document_id = hashlib.sha256(self.content).hexdigest()
-        if _is_ready(shelf.document(self.document_id)):
+        document_id = hashlib.sha256(self.content).hexdigest()
+        if _is_ready(shelf.document(document_id)):
+            self.document_id = document_id
             return None
+        free = shelf.free_bytes()
+        if free is not None:
+            check_space(self.name, len(self.content), free, spare)
+        self.document_id = document_id
         return read(self.content, self.name, self._report)
 
     def _report(self, done: int, total: int) -> None:
@@ -132,10 +146,12 @@ class Ingest:
     chunk: Callable[[Document], list[Chunk]]
     # What is read of a document's name above each of its chunks.
     name: Callable[[str], str] = lambda _: ""
+    # Bytes that every file must leave free on the disk.
+    spare: int = 0
 
     def add(
         self, files: Sequence[File], cancelled: Callable[[], bool] = lambda: False
-    ) -> Iterator[Event]:
+    ) -> Generator[Event]:
         """Add files one after the other; one AddResult a file, in order, Progress in between.
 
         `cancelled` is asked before each file. The next file is read while one is embedded.
@@ -151,7 +167,9 @@ class Ingest:
                 for near in range(index, min(index + 2, len(files))):
                     if near not in ahead:
                         reading = _Reading(files[near])
-                        reading.future = reader.submit(reading.run, self.shelf, self.read)
+                        reading.future = reader.submit(
+                            reading.run, self.shelf, self.read, self.spare
+                        )
                         ahead[near] = reading
                 result = yield from self._add_one(ahead[index])
                 del ahead[index]
@@ -171,14 +189,15 @@ class Ingest:
                 if document is None or _is_ready(known):
                     return _already_there(reading, known)
                 return (yield from self._store(reading, document))
-        except RAGError as error:
-            self._record_failure(reading, error)
+        except Exception as error:
+            failure = _failure(reading.name, error)
+            self._record_failure(reading, failure)
             return AddResult(
                 reading.name,
                 "failed",
                 reading.document_id,
                 seconds=perf_counter() - reading.started,
-                problem=error.notice,
+                problem=failure.notice,
             )
 
     def _store(self, reading: _Reading, document: Document) -> Generator[Event, None, AddResult]:
@@ -262,6 +281,20 @@ def _watched(reading: _Reading) -> Generator[Event, None, Document | None]:
             yield Progress(reading.name, "reading", *shown)
         if finished:
             return reading.future.result()
+
+
+def _failure(name: str, error: Exception) -> RAGError:
+    """What stopped a file, in words."""
+    if isinstance(error, RAGError):
+        return error
+    if says_full(error):
+        return disk_full()
+    reference = log.unexpected(error, "adding a file")
+    return RAGError(
+        f"{name} could not be added: something failed unexpectedly "
+        f"({type(error).__name__}, {reference} in the log).",
+        "Add it again; if it stays, please report it.",
+    )
 
 
 def _is_ready(record: DocumentRecord | None) -> bool:

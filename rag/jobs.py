@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable, Iterator, Sequence
 from threading import Event as Flag
 from threading import Thread
 from typing import Generic, Protocol, TypeVar
 
+from rag import log
 from rag.errors import RAGError
 from rag.ingest import Event, File
 from rag.types import AddResult, IndexProgress, Notice, Progress
@@ -33,8 +33,6 @@ class Countable(Protocol):
 Result = TypeVar("Result")
 # What to tell how far it is, and what to ask whether to go on.
 Evaluate = Callable[[Callable[[Countable], None], Callable[[], bool]], Result]
-
-log = logging.getLogger(__name__)
 
 
 class Job:
@@ -71,13 +69,16 @@ class Job:
 
     def _run(self, work: Callable[[], None]) -> None:
         try:
-            work()
+            with log.refusals("work"):
+                work()
         except RAGError as error:
             self.problem = error.notice
         except Exception as error:
-            log.exception("background work failed")
+            reference = log.unexpected(error, "work in the background")
             name = type(error).__name__
-            message = f"{self.unfinished.message.removesuffix('.')} ({name})."
+            message = (
+                f"{self.unfinished.message.removesuffix('.')} ({name}, {reference} in the log)."
+            )
             self.problem = Notice(message, self.unfinished.hint)
 
 

@@ -8,14 +8,13 @@ from __future__ import annotations
 
 from pydantic import ValidationError
 
+from rag import log
 from rag.errors import SettingsError
-from rag.models.answerers import make_answerer
 from rag.models.bundled import DIMENSIONS as BUNDLED_DIMENSIONS
 from rag.models.embedders import make_embedder
-from rag.models.rerankers import make_reranker
+from rag.models.stand_ins import answerer_of, reranker_of
 from rag.models.token_space import token_codec
 from rag.pipeline import Pipeline
-from rag.sentences import sentences
 from rag.settings import IndexSettings, Settings, built_in_indexes, load_settings
 from rag.settings_file import save_settings
 from rag.store import Indexes, Store
@@ -93,10 +92,13 @@ def open_library(settings: Settings, index: IndexSettings | None = None) -> Stor
     return _opened(settings, index, dimensions)
 
 
-def open_pipeline(settings: Settings, index: IndexSettings | None = None) -> Pipeline:
+def open_pipeline(
+    settings: Settings, index: IndexSettings | None = None, *, stand_ins: bool = False
+) -> Pipeline:
     """A pipeline with its models loaded, over the index that answers, or over `index`.
 
-    Raises LibraryError, SettingsError, MissingDependency and BackendError.
+    Raises LibraryError, SettingsError, MissingDependency, MissingKey and BackendError; with
+    `stand_ins` a reranker or answerer that cannot be made says so in every trace instead.
     """
     index = index or index_in_use(settings)
     settings = settings.model_copy(update={"index": index})
@@ -117,10 +119,8 @@ def open_pipeline(settings: Settings, index: IndexSettings | None = None) -> Pip
         store=store,
         embedder=embedder,
         codec=token_codec(index.embedder, embedder.dimensions),
-        reranker=make_reranker(settings),
-        answerer=make_answerer(
-            settings.query.answerer, settings.endpoint, embedder, sentences, settings.cache
-        ),
+        reranker=reranker_of(settings, stand_in=stand_ins),
+        answerer=answerer_of(settings, embedder, stand_in=stand_ins),
     )
 
 
@@ -135,6 +135,7 @@ def switch_index(settings: Settings, index: IndexSettings, profile: str = "") ->
         after = load_settings(settings.home, profile)
     save_settings(settings, after.model_copy(update={"index": index}))
     Indexes.at(settings.home).use(index.fingerprint)
+    log.event("index switched", index=index.fingerprint, profile=after.profile)
 
 
 def _known_dimensions(settings: Settings, index: IndexSettings) -> int:

@@ -7,7 +7,9 @@ from dataclasses import dataclass, field, replace
 from functools import partial
 from typing import Any
 
-from rag.answering import Reply
+from rag import log, log_events
+from rag.allowance import question_text
+from rag.answering import Checked, Reply
 from rag.baseline import Baseline, draw_baseline, dumps, loads, outdated
 from rag.checking import Checker
 from rag.chunking import chunk_document
@@ -19,8 +21,10 @@ from rag.ingest import Event, File, Ingest
 from rag.late_interaction import Span
 from rag.metering import Meter, priced
 from rag.models import Answerer, Embedder, Reranker
-from rag.models.answerers import answerer_identity, chosen_kind, make_answerer
-from rag.models.rerankers import make_reranker, reranker_identity
+from rag.models.answerers import answerer_identity, chosen_kind
+from rag.models.completions import completed
+from rag.models.rerankers import reranker_identity
+from rag.models.stand_ins import answerer_of, reranker_of
 from rag.naming import telling_name
 from rag.pace import Depth, Pace
 from rag.retrieval import checked, passages, recall, relevant, remaining, rerank
@@ -31,6 +35,7 @@ from rag.stopwatch import Stopwatch
 from rag.store import Store
 from rag.token_codes import TokenCodec
 from rag.types import (
+    Candidate,
     Chunk,
     Document,
     IndexProgress,
@@ -41,7 +46,11 @@ from rag.types import (
     Turn,
     Vector,
 )
+from rag.waiting_line import Waiting, WaitingLine, unseen
 from rag.words import WordView, sentence_view, word_view
+
+# Rerankers that this machine only waits for.
+_SERVICES = frozenset({"api", "llm"})
 
 
 @dataclass(frozen=True, slots=True)
@@ -66,15 +75,18 @@ class Pipeline:
     # What was learnt about this reranker, for all sessions.
     pace: Pace = field(default_factory=Pace)
     deadline: Deadline = field(default_factory=Deadline)
+    # For what this machine computes; an endpoint is waited for outside of it.
+    line: WaitingLine = field(default_factory=WaitingLine)
 
     def with_query(self, query: QuerySettings) -> Pipeline:
         """The same library and models, asked with other query settings."""
         return self.with_settings(self.settings.model_copy(update={"query": query}))
 
-    def with_settings(self, settings: Settings) -> Pipeline:
+    def with_settings(self, settings: Settings, *, stand_ins: bool = False) -> Pipeline:
         """The same index under other settings; only models that these change are made again.
 
-        Raises SettingsError, MissingDependency, MissingKey and BackendError.
+        Raises SettingsError, MissingDependency, MissingKey and BackendError; with `stand_ins` a
+        reranker or answerer that cannot be made says so in every trace instead.
         """
         here, index = self.settings, self.settings.index
         settings = settings.model_copy(update={"index": index})
@@ -82,12 +94,10 @@ class Pipeline:
             return self
         changed: dict[str, Any] = {"settings": settings}
         if reranker_identity(settings) != reranker_identity(here):
-            changed |= {"reranker": make_reranker(settings)}
+            changed |= {"reranker": reranker_of(settings, stand_in=stand_ins)}
             changed |= {"pace": Pace(), "deadline": Deadline()}
         if answerer_identity(settings) != answerer_identity(here):
-            changed["answerer"] = make_answerer(
-                settings.query.answerer, settings.endpoint, self.embedder, sentences, settings.cache
-            )
+            changed["answerer"] = answerer_of(settings, self.embedder, stand_in=stand_ins)
         return replace(self, **changed)
 
     def add(
@@ -103,8 +113,9 @@ class Pipeline:
             ),
             chunk=self._chunk,
             name=self._name,
+            spare=self.settings.limits.free_disk_bytes,
         )
-        return ingest.add(files, cancelled)
+        return log_events.files(ingest.add(files, cancelled), self.store.document)
 
     def build_index(self, cancelled: Callable[[], bool] = lambda: False) -> Iterator[IndexProgress]:
         """Bring the index up to date with the library; see `Indexing.build`."""
@@ -112,16 +123,19 @@ class Pipeline:
         return indexing.build(cancelled)
 
     def search(self, text: str) -> Trace:
-        """What every stage thinks of every candidate. Raises EmptyLibrary."""
+        """What every stage thinks of every candidate. Raises EmptyLibrary and LimitReached."""
         return self.retrieve(text).trace
 
-    def ask(self, text: str, history: Sequence[Turn] = ()) -> Reply:
+    def ask(self, text: str, history: Sequence[Turn] = (), waiting: Waiting = unseen) -> Reply:
         """An answer in the making, its sources at hand before the first word.
 
         Where a language model answers, a follow-up question is searched as it rewrote it. Raises
-        EmptyLibrary; a failing language model is told in the reply.
+        EmptyLibrary and LimitReached; a failing language model is told in the reply. `waiting` is
+        called as long as this waits for others or for a service, see `rag.waiting_line`.
         """
-        found, meter = self.retrieve(text, history), Meter()
+        meter = Meter()
+        with log.refusals("question"):
+            found = self.retrieve(text, history, waiting)
         evidence = found.evidence
         chosen = tuple(best for best in found.trace.prompt if best.chunk.id in evidence)
         at_hand = [evidence[candidate.chunk.id] for candidate in chosen]
@@ -136,19 +150,17 @@ class Pipeline:
                     replace(found.question, text=found.trace.question), at_hand, history
                 ),
             ),
-            check=partial(
-                Checker(self.embedder, self.codec).check, chosen=chosen, evidence=at_hand
-            ),
+            check=partial(self._checked, chosen=chosen, evidence=at_hand),
             meter=meter,
             prices=self.settings.prices,
         )
 
-    def retrieve(self, text: str, history: Sequence[Turn] = ()) -> Retrieved:
-        """A trace together with the vectors behind it. Raises EmptyLibrary."""
+    def retrieve(
+        self, text: str, history: Sequence[Turn] = (), waiting: Waiting = unseen
+    ) -> Retrieved:
+        """A trace together with the vectors behind it. Raises EmptyLibrary and LimitReached."""
         query, stopwatch, meter = self.settings.query, Stopwatch(), Meter()
-        text = " ".join(text.encode("utf-8", "replace").decode().split())
-        if not text:
-            raise RAGError("The question is empty.", "Type a question first.")
+        text = question_text(text, self.settings.limits)
         library = self.store.state()
         if not library.chunks:
             if library.documents:
@@ -161,32 +173,37 @@ class Pipeline:
         notices: list[Notice] = []
         if history and query.rewrite and self._model_writes:
             with stopwatch.stage("rewrite"), meter.stage("rewrite"):
-                searched, notices = self._rewritten(text, history)
-        with stopwatch.stage("encode"), meter.stage("encode"):
-            question = self.encode(searched)
-        candidates = recall(self.store, question, query, stopwatch)
-        with stopwatch.stage("evidence"):
-            read = Depth(0)
+                searched, notices = self._rewritten(text, history, waiting)
+        with self.line.turn(waiting) as place:
+            if place.waited:
+                stopwatch.seconds["queue"] = place.waited
+            with stopwatch.stage("encode"), meter.stage("encode"):
+                question = self.encode(searched)
+            candidates = recall(self.store, question, query, stopwatch)
+            with stopwatch.stage("evidence"):
+                read = Depth(0)
+                if self.reranker is not None:
+                    read = self.pace.depth(
+                        min(query.rerank_depth, len(candidates)), query.rerank_budget_ms
+                    )
+                depth = max(read.passages, query.passages)
+                evidence = passages(self.store, candidates[:depth], question, self.codec.decode)
+                candidates = remaining(candidates, depth, evidence)
             if self.reranker is not None:
-                read = self.pace.depth(
-                    min(query.rerank_depth, len(candidates)), query.rerank_budget_ms
-                )
-            depth = max(read.passages, query.passages)
-            evidence = passages(self.store, candidates[:depth], question, self.codec.decode)
-            candidates = remaining(candidates, depth, evidence)
-        if self.reranker is not None:
-            judged = evidence[: read.passages]
-            with stopwatch.stage("rerank"), meter.stage("rerank"):
-                candidates, notice = rerank(
-                    self.reranker,
-                    question,
-                    candidates,
-                    judged,
-                    query.rerank_seconds,
-                    self.deadline,
-                )
-            self.pace.learn(len(judged), stopwatch.seconds["rerank"])
-            notices += [notice] if notice else []
+                judged = evidence[: read.passages]
+                if query.reranker in _SERVICES:
+                    self.line.leave(place)
+                with stopwatch.stage("rerank"), meter.stage("rerank"):
+                    candidates, notice = rerank(
+                        self.reranker,
+                        question,
+                        candidates,
+                        judged,
+                        query.rerank_seconds,
+                        self.deadline,
+                    )
+                self.pace.learn(len(judged), stopwatch.seconds["rerank"])
+                notices += [notice] if notice else []
         calibrated = self.reranker is None or self.reranker.calibrated
         trace = Trace(
             question=text,
@@ -290,13 +307,22 @@ class Pipeline:
         endpoint = self.settings.endpoint
         return endpoint.configured and chosen_kind(self.settings.query.answerer, endpoint) == "chat"
 
-    def _rewritten(self, text: str, history: Sequence[Turn]) -> tuple[str, list[Notice]]:
+    def _rewritten(
+        self, text: str, history: Sequence[Turn], waiting: Waiting
+    ) -> tuple[str, list[Notice]]:
         """The question to search for, and what went wrong on the way to it."""
         try:
-            return standalone(text, history, self.settings.endpoint), []
+            complete = partial(completed, waiting=lambda: waiting(0))
+            return standalone(text, history, self.settings.endpoint, complete=complete), []
         except RAGError as error:
             message = f"The follow-up question was searched as it was typed. {error.message}"
             return text, [Notice(message, error.hint)]
+
+    def _checked(
+        self, text: str, chosen: Sequence[Candidate], evidence: Sequence[Passage]
+    ) -> Checked:
+        with self.line.turn():
+            return Checker(self.embedder, self.codec).check(text, chosen, evidence)
 
     def _models(self) -> dict[str, str]:
         return {

@@ -111,13 +111,27 @@ def _turn_messages(turn: Turn) -> list[dict[str, str]]:
     ]
 
 
-_MARKER = re.compile(r"[<＜‹〈](?=\W{0,9}(?:passage|conversation))", re.IGNORECASE)
+def _any_width(word: str) -> str:
+    return "".join(f"[{letter}{chr(ord(letter) + 0xFEE0)}]" for letter in word)
+
+
+# What begins like a marker of data for a reader who is not careful.
+_MARKER = re.compile(
+    r"[<＜‹〈⟨❮﹤«《]"
+    rf"(?=\W{{0,9}}(?:{_any_width('passage')}|{_any_width('conversation')}))",
+    re.IGNORECASE,
+)
+# What begins like a token that divides the turns of a chat: servers read some of them in any text.
+_TURN = re.compile(
+    r"<(?=[|｜]|<SYS>>|/?(?:s|bos|eos|think|tool_call|(?:start|end)_of_turn)>)|\[(?=/?INST\])",
+    re.IGNORECASE,
+)
 
 
 def plain(text: str) -> str:
-    """The text without what can pass for a marker of data and without invisible characters."""
+    """The text without what can pass for a marker of data or a turn, and without the invisible."""
     visible = (c for c in text if c in "\n\t" or not unicodedata.category(c).startswith("C"))
-    return _MARKER.sub("(", "".join(visible))
+    return _TURN.sub(r"\g<0> ", _MARKER.sub("(", "".join(visible)))
 
 
 def token_estimate(text: str) -> int:

@@ -19,18 +19,21 @@ from __future__ import annotations
 
 import hashlib
 import os
+import re
 import tomllib
 from collections.abc import Mapping
 from pathlib import Path
 from typing import Any, Literal
 
 from platformdirs import user_cache_path, user_data_path
-from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError
+from pydantic import BaseModel, ConfigDict, Field, SecretStr, ValidationError, field_validator
 
 from rag.errors import SettingsError
 
 SETTINGS_FILE = "settings.toml"
 LOCAL_PROFILE = "local"
+# An address, or all of a domain that has a dot; a star elsewhere would let strangers in.
+_ALLOWED = re.compile(r"(?:\*|[\w.!#$%&'/=?^`{|}~+-]+)@[\w-]+(?:\.[\w-]+)+", re.ASCII)
 
 EmbedderKind = Literal["bundled", "sentence-transformers", "bge-m3", "openai"]
 RerankerKind = Literal["late-interaction", "features", "cross-encoder", "bge", "api", "llm", "none"]
@@ -174,7 +177,11 @@ class LimitSettings(_Section):
 
     question_characters: int = Field(4_000, ge=100, le=100_000, description="longest question")
     prompt_tokens: int = Field(
-        3_000, ge=800, le=200_000, description="most tokens that are sent to a language model"
+        3_000,
+        ge=800,
+        le=200_000,
+        description="most tokens of the prompt of an answer; a model's context must hold these and "
+        "max_tokens",
     )
     session_questions: int = Field(
         20, ge=0, description="questions that one visitor may ask a minute; 0 for any number"
@@ -194,6 +201,21 @@ class PeopleSettings(_Section):
     allowed: tuple[str, ...] = Field(
         (), description="e-mail addresses that may come in; `*@example.org` for all of a domain"
     )
+    hours: int = Field(24, ge=1, le=720, description="hours until people must sign in again")
+
+    @field_validator("allowed", mode="before")
+    @classmethod
+    def _from_text(cls, value: object) -> object:
+        """The environment has them in one text, with commas or spaces between."""
+        return value.replace(",", " ").split() if isinstance(value, str) else value
+
+    @field_validator("allowed")
+    @classmethod
+    def _only_addresses(cls, value: tuple[str, ...]) -> tuple[str, ...]:
+        for one in value:
+            if not _ALLOWED.fullmatch(one):
+                raise ValueError(f"{one!r} is neither an e-mail address nor *@ and a domain")
+        return value
 
 
 class LogSettings(_Section):

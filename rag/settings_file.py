@@ -10,13 +10,19 @@ from tempfile import TemporaryDirectory
 from typing import Any
 
 import tomlkit
+from filelock import FileLock
 from pydantic import BaseModel, SecretStr
 from tomlkit.exceptions import TOMLKitError
 
+from rag import log
+from rag.disk_space import says_full
 from rag.errors import SettingsError
+from rag.fault_points import reached
 from rag.settings import KNOWN_VARIABLES, LOCAL_PROFILE, SETTINGS_FILE, Settings, load_settings
 
 _Table = MutableMapping[str, Any]
+_LOCK = ".settings.lock"
+_UNFINISHED = ".settings-"
 
 
 def set_by(name: str, environment: Mapping[str, str] | None = None) -> str:
@@ -64,14 +70,18 @@ def save_settings(
     if changed:
         path = (after.home / SETTINGS_FILE).resolve()
         try:
-            text = path.read_text(encoding="utf-8") if path.is_file() else ""
-            _replace(path, _edited(text, after.profile, changed), after.profile, environment)
+            path.parent.mkdir(parents=True, exist_ok=True)
+            with FileLock(path.parent / _LOCK):
+                text = path.read_text(encoding="utf-8") if path.is_file() else ""
+                _replace(path, _edited(text, after.profile, changed), after.profile, environment)
         except (TOMLKitError, UnicodeDecodeError) as error:
             raise SettingsError(f"{path} cannot be read: {error}.", "Correct the file.") from None
         except OSError as error:
-            raise SettingsError(
-                f"{path} cannot be written: {error.strerror}.", "Change the rights of that folder."
-            ) from None
+            hint = "Change the rights of that folder."
+            if says_full(error):
+                hint = "The disk is full: free some space and save again."
+            raise SettingsError(f"{path} cannot be written: {error.strerror}.", hint) from None
+        log.event("settings changed", names=sorted(changed), profile=after.profile)
     return tuple(changed)
 
 
@@ -110,15 +120,33 @@ def _table(parent: _Table, name: str, *, above: bool = False) -> _Table:
 
 
 def _replace(path: Path, text: str, profile: str, environment: Mapping[str, str]) -> None:
-    """Put the text in the place of the file, where it can be loaded."""
-    path.parent.mkdir(parents=True, exist_ok=True)
-    with TemporaryDirectory(prefix=".settings-", dir=path.parent) as folder:
+    """Put the text in the place of the file, where it can be loaded. The caller holds the lock."""
+    reached("settings_file.write")
+    for left_behind in path.parent.glob(f"{_UNFINISHED}*"):
+        shutil.rmtree(left_behind)
+    with TemporaryDirectory(prefix=_UNFINISHED, dir=path.parent) as folder:
         unfinished = Path(folder) / SETTINGS_FILE
-        unfinished.write_text(text, encoding="utf-8")
+        with unfinished.open("w", encoding="utf-8") as file:
+            file.write(text)
+            file.flush()
+            os.fsync(file.fileno())
         try:
             load_settings(Path(folder), profile, environment)
         except SettingsError as error:
             raise SettingsError(error.message, "Nothing was saved. Correct it first.") from None
         if path.is_file():
             shutil.copymode(path, unfinished)
+        reached("settings_file.replace")
         unfinished.replace(path)
+        reached("settings_file.replaced")
+    _seal(path.parent)
+
+
+def _seal(folder: Path) -> None:
+    """Let the names in a folder survive a power cut; Windows does so by itself."""
+    if os.name == "posix":
+        handle = os.open(folder, os.O_RDONLY)
+        try:
+            os.fsync(handle)
+        finally:
+            os.close(handle)

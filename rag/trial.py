@@ -2,15 +2,14 @@
 
 from __future__ import annotations
 
-import logging
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from time import perf_counter
-from traceback import format_tb
 from typing import TypeVar, cast
 
 import numpy as np
 
+from rag import log
 from rag.errors import RAGError
 from rag.folding import one_line
 from rag.models import Answerer, Embedder, Reranker
@@ -27,8 +26,6 @@ from rag.types import Chunk, Passage, Question, Vector
 
 _ANSWER_CHARACTERS = 60
 _ANOTHER_MODEL = "Choose another model, or look at what it was made for."
-
-log = logging.getLogger(__name__)
 
 Made = TypeVar("Made")
 # Whether all is well, what happened, and what to do next.
@@ -124,7 +121,12 @@ def try_answerer(settings: Settings) -> Trial:
             embedder = make_embedder(settings.index, settings.cache, settings.embeddings)
         # Only quotes look at vectors.
         return make_answerer(
-            kind, endpoint, cast(Embedder, embedder), sentences, settings.cache
+            kind,
+            endpoint,
+            cast(Embedder, embedder),
+            sentences,
+            settings.cache,
+            settings.limits.prompt_tokens,
         ), embedder
 
     return _tried(make, lambda made: _use_answerer(*made))
@@ -141,8 +143,7 @@ def _tried(make: Callable[[], Made], use: Callable[[Made], Verdict]) -> Trial:
         ok, sentence, hint = False, error.message, error.hint
     # The libraries behind the models document no exceptions of their own.
     except Exception as error:
-        # Without its message, which may hold a key.
-        log.error("%s\n%s", type(error).__name__, "".join(format_tb(error.__traceback__)))
+        log.unexpected(error, "trying a model")
         ok, sentence = False, f"The model failed unexpectedly ({type(error).__name__})."
         hint = "Look at the log of the server, or choose another model."
     loading, request = (stopwatch.seconds.get(stage, 0.0) for stage in ("loading", "request"))

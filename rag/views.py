@@ -138,7 +138,7 @@ def statement_view(statement: Statement) -> JSON:
 
 def notice_view(notice: Notice) -> JSON:
     """Message and hint."""
-    return asdict(notice)
+    return {"message": notice.message, "hint": notice.hint}
 
 
 def document_view(record: DocumentRecord) -> JSON:

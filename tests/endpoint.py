@@ -15,6 +15,7 @@ import socket
 import struct
 import threading
 import time
+import unicodedata
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from dataclasses import dataclass, field
@@ -200,6 +201,19 @@ class Connection(BaseHTTPRequestHandler):
         }
         self.answer(*re.findall(r"(?s).{1,9}", GRADINGS[how](grades)))
 
+    def gullible(self, data: bool = True) -> None:
+        """Says every canary that it reads; without `data` none that stands between markers.
+
+        Any marker counts that a careless reader could take for one, in what brackets, width and
+        blanks ever: a text that forges one is out of its data.
+        """
+        read = "\n".join(message["content"] for message in self.body["messages"])
+        if not data:
+            asked = self.body["messages"][-1]["content"]
+            read = read.replace(asked, outside_markers(asked))
+        canaries = dict.fromkeys(re.findall(r"KESTREL-\d{4}", read))
+        self.answer(" ".join(canaries) or "The passage says so [1].")
+
     def awkward(self) -> None:
         """One answer whose bytes arrive cut inside characters, brackets and line ends."""
         self.open_stream()
@@ -247,6 +261,22 @@ class Connection(BaseHTTPRequestHandler):
                 text = f"Unsupported parameter: '{name}' is not supported with this model."
                 return self.fail(400, text, param=name, code="unsupported_parameter")
         return self.answer("Here [1].")
+
+
+def outside_markers(prompt: str) -> str:
+    """What a prompt says outside all that begins and ends with a marker of a passage."""
+    outside, depth = "", 0
+    folded = unicodedata.normalize("NFKC", prompt)
+    for part in re.split(
+        r"([<‹〈⟨❮«《]\W{0,9}passage\b[^>›〉⟩❯»》]*[>›〉⟩❯»》]?)", folded, flags=re.I
+    ):
+        if re.match(r"[<‹〈⟨❮«《]\W{0,9}passage\b", part, re.I):
+            depth = 0 if re.match(r".\s*/", part) else 1
+        elif not depth:
+            outside += part
+    # The markers of turns end the message of the user for a server that reads them in it.
+    turns = re.split(r"<[|｜]|\[/?INST\]|<<SYS>>|</?s>|<(?:start|end)_of_turn>", folded)
+    return "\n".join([outside, *turns[1:]])
 
 
 def _after_pieces(then: Callable[[Connection], object]) -> Callable[[Connection], None]:
@@ -304,6 +334,8 @@ MODES: dict[str, Callable[[Connection], object]] = {
     "echo": Connection.echo,
     "awkward": Connection.awkward,
     "picky": Connection.picky,
+    "gullible": Connection.gullible,
+    "obedient": lambda c: c.gullible(data=False),
     "invents": lambda c: c.answer("It is so [1]", "[9]", ". Also this [7, 1]. 还有这个【8】。"),
     "thinks": lambda c: (
         c.begin(),

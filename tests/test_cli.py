@@ -44,7 +44,7 @@ def small_models(monkeypatch: pytest.MonkeyPatch, home: Path) -> None:
 def use(monkeypatch: pytest.MonkeyPatch, home: Path, answerer: Answerer | None = None) -> None:
     for name, value in INDEX.model_dump(exclude_defaults=True).items():
         monkeypatch.setenv(f"RAG_INDEX_{name.upper()}", str(value))
-    monkeypatch.setattr(opening, "open_pipeline", lambda settings: make(home, answerer))
+    monkeypatch.setattr(opening, "open_pipeline", lambda settings, **_: make(home, answerer))
     monkeypatch.setattr(opening, "open_library", lambda settings: make(home).store)
 
 

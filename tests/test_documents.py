@@ -387,7 +387,7 @@ def test_the_child_ends_with_its_parent() -> None:
         "from rag.documents import read_document\n"
         "from rag.settings import ReadingLimits\n"
         "from tests.test_documents import children\n"
-        "from tests.test_hostile_documents import GOOD, SLOW, pdf_with_pages\n"
+        "from tests.hostile_documents import GOOD, SLOW, pdf_with_pages\n"
         "def die(done, total):\n"
         "    print(*children(), flush=True)\n"
         "    os.kill(os.getpid(), signal.SIGKILL)\n"

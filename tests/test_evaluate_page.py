@@ -68,7 +68,7 @@ def opened(tmp_path: Path, cache: Path, monkeypatch: pytest.MonkeyPatch) -> Call
     def open_library(settings: Settings, index: IndexSettings | None = None) -> Store:
         return Store.open(settings.home, (index or settings.index).fingerprint, DIMENSIONS)
 
-    def open_pipeline(settings: Settings, index: IndexSettings | None = None) -> Pipeline:
+    def open_pipeline(settings: Settings, index: object = None, **_: bool) -> Pipeline:
         embedder, plain = FakeEmbedder(), settings.query.model_copy(update={"reranker": "none"})
         return Pipeline(
             settings=settings.model_copy(update={"query": plain}),

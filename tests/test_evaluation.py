@@ -285,7 +285,7 @@ def test_a_reranker_that_goes_on_failing_is_out_and_is_asked_again_the_next_time
             asked += 1
             raise BackendError("The endpoint is down.", "Start it.")
 
-    monkeypatch.setattr("rag.pipeline.make_reranker", lambda settings: Broken())
+    monkeypatch.setattr("rag.models.stand_ins.make_reranker", lambda settings: Broken())
     found, _ = run(golden, settings, "dense,fused+rerank")
     row = found.row("fused+rerank")
     assert row is not None
@@ -310,7 +310,7 @@ def test_the_language_model_reads_the_whole_of_a_small_library(
         def score(self, question, passages):
             return [place / len(passages) for place in range(len(passages))]
 
-    monkeypatch.setattr("rag.pipeline.make_reranker", lambda settings: LastIsBest())
+    monkeypatch.setattr("rag.models.stand_ins.make_reranker", lambda settings: LastIsBest())
     found, _ = run(read_golden_set(folder), settings, "llm@75,llm@74,lexical", limit=3)
     whole, part, lexical = (row.rankings[0].units for row in found.rows)
     assert len(whole) == 75

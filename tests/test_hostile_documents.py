@@ -2,12 +2,8 @@
 
 from __future__ import annotations
 
-import io
-import struct
 import sys
 import time
-import zipfile
-import zlib
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -17,6 +13,15 @@ from rag.documents import read_document
 from rag.errors import RAGError
 from rag.settings import ReadingLimits
 from rag.types import Document
+from tests.hostile_documents import (
+    GOOD,
+    HOSTILE,
+    SLOW,
+    cyclic_tree,
+    laughs,
+    pdf_with_pages,
+    zipped,
+)
 from tests.test_documents import children, word_with
 
 LIMITS = ReadingLimits(
@@ -60,49 +65,6 @@ def refused(content: bytes, name: str, *words: str, limits: ReadingLimits = LIMI
     assert any(word in error.message for word in words), error.message
 
 
-def pdf_of_objects(*objects: bytes) -> bytes:
-    """A PDF of these numbered objects, the first being the catalogue."""
-    content = bytearray(b"%PDF-1.7\n")
-    offsets = []
-    for number, body in enumerate(objects, start=1):
-        offsets.append(len(content))
-        content += b"%d 0 obj\n%s\nendobj\n" % (number, body)
-    start = len(content)
-    content += b"xref\n0 %d\n0000000000 65535 f \n" % (len(objects) + 1)
-    content += b"".join(b"%010d 00000 n \n" % offset for offset in offsets)
-    content += b"trailer\n<</Size %d/Root 1 0 R>>\nstartxref\n%d\n%%%%EOF\n" % (
-        len(objects) + 1,
-        start,
-    )
-    return bytes(content)
-
-
-def stream(data: bytes) -> bytes:
-    packed = zlib.compress(data, 9)
-    return b"<</Length %d/Filter/FlateDecode>>\nstream\n%s\nendstream" % (len(packed), packed)
-
-
-def pdf_with_pages(*contents: int, streams: list[bytes]) -> bytes:
-    """A PDF whose pages show the streams with these indexes."""
-    first_page = 4 + len(streams)
-    kids = b" ".join(b"%d 0 R" % (first_page + index) for index in range(len(contents)))
-    return pdf_of_objects(
-        b"<</Type/Catalog/Pages 2 0 R>>",
-        b"<</Type/Pages/Count %d/Kids[%s]>>" % (len(contents), kids),
-        b"<</Type/Font/Subtype/Type1/BaseFont/Helvetica/Encoding/WinAnsiEncoding>>",
-        *map(stream, streams),
-        *(
-            b"<</Type/Page/Parent 2 0 R/MediaBox[0 0 500 500]/Contents %d 0 R"
-            b"/Resources<</Font<</F1 3 0 R>>>>>>" % (4 + content)
-            for content in contents
-        ),
-    )
-
-
-GOOD = b"BT /F1 12 Tf 20 400 Td (a good page) Tj ET"
-SLOW = b"BT /F1 12 Tf " + b"1 0 0 1 20 400 Tm (slow) Tj " * 300_000 + b"ET"
-
-
 def test_a_page_that_takes_too_long_is_given_up_and_the_rest_is_read() -> None:
     document = outcome(pdf_with_pages(0, 1, 0, 0, streams=[GOOD, SLOW]), "slow.pdf")
     assert isinstance(document, Document)
@@ -126,8 +88,7 @@ def test_a_pdf_with_only_slow_pages_is_refused() -> None:
 
 
 def test_three_thousand_pages_that_share_a_stream() -> None:
-    content = pdf_with_pages(*[0] * 3000, streams=[GOOD])
-    refused(content, "many.pdf", "3,000 pages")
+    refused(HOSTILE["pages-3000.pdf"](), "many.pdf", "3,000 pages")
 
 
 def test_a_stream_that_unpacks_without_end() -> None:
@@ -138,54 +99,26 @@ def test_a_stream_that_unpacks_without_end() -> None:
 
 
 def test_a_page_tree_that_holds_itself() -> None:
-    content = pdf_of_objects(
-        b"<</Type/Catalog/Pages 2 0 R>>", b"<</Type/Pages/Count 9/Kids[2 0 R 2 0 R]>>"
-    )
-    refused(content, "cycle.pdf", "damaged")
-
-
-def zipped(entries: dict[str, bytes], repeated: int = 1) -> bytes:
-    """An office file of these parts, each repeated; made in steps, for the test counts memory."""
-    buffer = io.BytesIO()
-    with zipfile.ZipFile(buffer, "w", zipfile.ZIP_DEFLATED) as archive:
-        archive.writestr("[Content_Types].xml", b"<Types/>")
-        for name, content in entries.items():
-            with archive.open(name, "w") as file:
-                for _ in range(repeated):
-                    file.write(content)
-    return buffer.getvalue()
+    refused(cyclic_tree(), "cycle.pdf", "damaged")
 
 
 def test_a_word_document_of_a_hundred_megabytes() -> None:
-    paragraphs = b"<w:p><w:r><w:t>Lorem ipsum</w:t></w:r></w:p>" * 10_000
-    refused(zipped({"word/document.xml": paragraphs}, 250), "bomb.docx", "unpacks to more")
+    refused(HOSTILE["huge.docx"](), "bomb.docx", "unpacks to more")
 
 
 def test_a_directory_that_lies_about_sizes() -> None:
-    """The entry unpacks to 100 MB where the directory says 1000 bytes."""
-    for part, name in (
-        ("word/document.xml", "lie.docx"),
-        ("xl/workbook.xml", "lie.xlsx"),
-        ("ppt/presentation.xml", "lie.pptx"),
-    ):
-        content = zipped({part: b"A" * 1_000_000}, 100)
-        size = struct.pack("<I", 100_000_000)
-        assert size in content
-        refused(content.replace(size, struct.pack("<I", 1000)), name, "damaged")
+    for name in ("lie.docx", "lie.xlsx", "lie.pptx"):
+        refused(HOSTILE[name](), name, "damaged")
 
 
 def test_too_many_entries() -> None:
-    refused(zipped({f"word/{n}.xml": b"" for n in range(10_001)}), "many.docx", "unpacks to more")
+    refused(HOSTILE["entries.docx"](), "many.docx", "unpacks to more")
 
 
 @pytest.mark.parametrize("part", ["document", "styles"])
 def test_a_billion_laughs_and_deep_nesting(part: str) -> None:
-    entities = "".join(
-        f'<!ENTITY a{n} "{f"&a{n - 1};" * 10}">' if n else '<!ENTITY a0 "ha">' for n in range(10)
-    )
-    laughs = f"<!DOCTYPE x [{entities}]><document><p><t>&a9;</t></p></document>".encode()
     deep = b"<p>" * 100_000 + b"</p>" * 100_000
-    for content in (laughs, deep):
+    for content in (laughs("document", "<p><t>{}</t></p>"), deep):
         entries = {"word/document.xml": b"<document/>", f"word/{part}.xml": content}
         refused(zipped(entries), "bomb.docx", "damaged", "no text")
 

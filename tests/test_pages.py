@@ -60,7 +60,7 @@ def open_app(monkeypatch: pytest.MonkeyPatch) -> Open:
         for name, value in INDEX.model_dump(exclude_defaults=True).items():
             monkeypatch.setenv(f"RAG_INDEX_{name.upper()}", str(value))
         pipeline: Pipeline = make(home, **parts)  # type: ignore[arg-type]
-        monkeypatch.setattr(rag.opening, "open_pipeline", lambda settings, index=None: pipeline)
+        monkeypatch.setattr(rag.opening, "open_pipeline", lambda settings, index=None, **_: pipeline)
         monkeypatch.setattr(
             rag.opening, "open_library", lambda settings, index=None: pipeline.store
         )
@@ -229,7 +229,7 @@ def test_a_broken_reranker_is_told_and_the_answer_is_there(open_app: Open, home:
     assert not app.error
 
 
-def refuse(settings: object, index: object = None) -> Pipeline:
+def refuse(settings: object, index: object = None, **_: bool) -> Pipeline:
     raise BackendError("The model file is broken.", "Install it again.")
 
 
@@ -364,5 +364,5 @@ def test_a_job_that_breaks_says_so(home: Path, open_app: Open) -> None:
     app.session_state["job"] = AddJob(breaks, [File.holding("a.md", b"x")])
     app = finished(app)
     assert_clean(app)
-    assert "Adding stopped unexpectedly (ZeroDivisionError)." in texts(app)
+    assert "Adding stopped unexpectedly (ZeroDivisionError, " in texts(app)
     assert "a.md: added" in texts(app)

@@ -39,7 +39,7 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("RAG_HOME", str(tmp_path / "library"))
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     monkeypatch.setattr(rag.trial, "make_embedder", lambda *settings: FakeEmbedder())
-    monkeypatch.setattr(rag.opening, "open_pipeline", lambda settings, index=None: refuse(settings))
+    monkeypatch.setattr(rag.opening, "open_pipeline", lambda settings, index=None, **_: refuse(settings))
     st.cache_resource.clear()
     return tmp_path / "library"
 
@@ -235,7 +235,7 @@ def golden(home: Path, filled: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     shutil.copytree(filled, home)
     write(home, "[index]\nchunk_tokens = 76\noverlap_tokens = 0\n")
 
-    def open_pipeline(settings: Settings, index: IndexSettings | None = None) -> Pipeline:
+    def open_pipeline(settings: Settings, index: object = None, **_: bool) -> Pipeline:
         return make(settings.home, index or settings.index).with_settings(settings)
 
     for question in (CAT, 猫, BREAD):

@@ -12,9 +12,11 @@ from typing import TYPE_CHECKING, Any, BinaryIO
 import click
 
 from rag import __version__
+from rag.cli.backup import backup, restore
 from rag.cli.eval import evaluate
 from rag.cli.golden import golden
 from rag.cli.index import index
+from rag.cli.injections import injections
 from rag.cli.models import models
 from rag.cli.opening import library_of, pipeline_of, settings_of
 from rag.cli.printing import (
@@ -199,18 +201,28 @@ def remove(ctx: click.Context, document: str) -> None:
 @main.command()
 @click.option("--port", type=click.IntRange(1, 65535), default=8501, show_default=True)
 @click.option("--address", default="127.0.0.1", show_default=True, help="Where to listen.")
+@click.option(
+    "--host-name", multiple=True, help="Name that people type into the browser; may be repeated."
+)
 @click.pass_context
-def serve(ctx: click.Context, port: int, address: str) -> None:
+def serve(ctx: click.Context, port: int, address: str, host_name: tuple[str, ...]) -> None:
     """Serve the web page."""
+    from rag.serving import cautions
     from rag.serving import serve as run
 
-    run(settings_of(ctx), port, address)
+    settings = settings_of(ctx)
+    for caution in cautions(settings, address, host_name):
+        click.secho(str(caution), err=True, fg="yellow")
+    run(settings, port, address, host_name)
 
 
+main.add_command(backup)
 main.add_command(evaluate)
 main.add_command(golden)
 main.add_command(index)
+main.add_command(injections)
 main.add_command(models)
+main.add_command(restore)
 
 
 def _files(paths: Sequence[Path], suffixes: Sequence[str]) -> Iterator[Path]:

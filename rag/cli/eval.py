@@ -12,7 +12,7 @@ import click
 
 from rag.cli.evaluation_tables import print_evaluation
 from rag.cli.opening import library_of, settings_of
-from rag.cli.printing import json_text, status_line
+from rag.cli.printing import json_text, status_line, write_file
 
 if TYPE_CHECKING:
     from rag.evaluation.golden_sets import GoldenSet
@@ -91,7 +91,7 @@ def evaluate(
         evaluation = with_run(evaluation, score.name, run)
     print_evaluation(evaluation)
     if json_file:
-        _write(json_file, json_text(evaluation_view(evaluation)) + "\n")
+        write_file(json_file, json_text(evaluation_view(evaluation)) + "\n")
     if run_file:
         _write_runs(evaluation, run_file)
 
@@ -168,13 +168,4 @@ def _write_runs(evaluation: Evaluation, path: Path) -> None:
         name = row.spec.name.replace(":", "-")
         target = path if len(ran) == 1 else path.with_name(f"{path.stem}.{name}{path.suffix}")
         rankings = {ranking.question: ranking.units for ranking in row.rankings}
-        _write(target, write_run(rankings, row.spec.name))
-
-
-def _write(path: Path, text: str) -> None:
-    from rag.errors import RAGError
-
-    try:
-        path.write_text(text, encoding="utf-8")
-    except OSError as error:
-        raise RAGError(f"{path} cannot be written: {error.strerror}.", "Name another.") from None
+        write_file(target, write_run(rankings, row.spec.name))

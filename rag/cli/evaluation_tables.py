@@ -30,7 +30,7 @@ def print_evaluation(evaluation: Evaluation) -> None:
         click.secho(label, bold=True)
         ran = [row for row in evaluation.rows if group in row.figures]
         if ran:
-            click.echo(_table([_HEADER, *(_cells(row, group) for row in ran)]))
+            click.echo(table([_HEADER, *(_cells(row, group) for row in ran)]))
     _print_steps(evaluation)
     _print_problems(evaluation)
     for notice in evaluation.notices:
@@ -48,8 +48,8 @@ def _print_problems(evaluation: Evaluation) -> None:
     for row in evaluation.rows:
         if row.problem is not None:
             click.secho(f"{row.spec.name}: {printable(str(row.problem))}", fg="yellow")
-        if spent := _spent(row.tokens, row.cost):
-            click.secho(f"{row.spec.name}: {spent}", dim=True)
+        if told := spent(row.tokens, row.cost):
+            click.secho(f"{row.spec.name}: {told}", dim=True)
         if row.failures:
             click.secho(
                 f"{row.spec.name}: the reranker failed {row.failures} questions; "
@@ -106,11 +106,11 @@ def _print_answers(answers: Answers) -> None:
         if measure in answers.figures.get(ALL, {})
     ]
     if rows:
-        click.echo(_table([["", *shown], *rows]))
+        click.echo(table([["", *shown], *rows]))
     if total := answers.seconds.get("total"):
         click.echo(f"{total.p50 * 1000:.0f} ms an answer, p95 {total.p95 * 1000:.0f} ms")
-    if spent := _spent(answers.tokens, answers.cost):
-        click.echo(spent)
+    if told := spent(answers.tokens, answers.cost):
+        click.echo(told)
     if answers.failures:
         click.secho(f"{answers.failures} answers failed and are left out.", fg="yellow")
     if answers.problem:
@@ -121,8 +121,8 @@ def _print_answers(answers: Answers) -> None:
 
 def _print_judgement(judgement: Judgement) -> None:
     said = [f"Judge: {judgement.model}"] if judgement.model else []
-    if spent := _spent(judgement.tokens, judgement.cost):
-        said.append(spent)
+    if told := spent(judgement.tokens, judgement.cost):
+        said.append(told)
     if judgement.unparsable:
         said.append(f"{judgement.unparsable} verdicts were not one of the two words")
     if judgement.failures:
@@ -140,12 +140,13 @@ def _answer_cell(found: AnswerFigure | None) -> str:
     return f"{figure.mean:.3f} [{figure.low:.2f}, {figure.high:.2f}] of {found.answers}"
 
 
-def _spent(tokens: int | None, cost: float | None) -> str:
+def spent(tokens: int | None, cost: float | None) -> str:
+    """What services were asked for, and what it cost, as far as either is known."""
     parts = [] if tokens is None else [f"{tokens:,} tokens"]
     return ", ".join([*parts, *([] if cost is None else [f"cost {cost:.4f}"])])
 
 
-def _table(rows: Sequence[Sequence[str]]) -> str:
+def table(rows: Sequence[Sequence[str]]) -> str:
     """Columns as wide as their widest cell."""
     widths = [max(map(len, column)) for column in zip(*rows, strict=True)]
     return "\n".join(

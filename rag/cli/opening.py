@@ -39,7 +39,7 @@ def pipeline_of(ctx: click.Context) -> Pipeline:
         with reporting(
             lambda done, total: show(f"Downloading {done / 1e6:,.0f} of {total / 1e6:,.0f} MB")
         ):
-            pipeline = open_pipeline(settings)
+            pipeline = open_pipeline(settings, stand_ins=True)
     notice = index_notice(settings, pipeline.store)
     if notice is not None:
         click.secho(str(notice), err=True, fg="yellow")

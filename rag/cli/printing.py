@@ -6,6 +6,7 @@ import json
 import sys
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from pathlib import Path
 from typing import TYPE_CHECKING
 
 import click
@@ -94,3 +95,13 @@ def status_line() -> Iterator[Callable[[str], None]]:
         yield show
     finally:
         show("")
+
+
+def write_file(path: Path, text: str) -> None:
+    """Write what a command was asked to leave in a file. Raises RAGError."""
+    from rag.errors import RAGError
+
+    try:
+        path.write_text(text, encoding="utf-8")
+    except OSError as error:
+        raise RAGError(f"{path} cannot be written: {error.strerror}.", "Name another.") from None

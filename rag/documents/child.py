@@ -16,6 +16,7 @@ from pathlib import Path
 
 from rag.documents import refusals
 from rag.documents.cleaning import clean
+from rag.documents.confinement import confine
 from rag.documents.events import (
     OUT_OF_MEMORY,
     Detected,
@@ -37,8 +38,8 @@ def main() -> None:
     """Read the file that the input holds."""
     order = json.loads(sys.stdin.buffer.readline())
     content = sys.stdin.buffer.read(order["size"])
-    _limit(order["memory_bytes"], order["seconds"])
     threading.Thread(target=_end_with_parent, daemon=True).start()
+    confine(order["memory_bytes"], order["seconds"])
     source = Source(
         content, order["name"], order["unpacked_bytes"], order["most_pages"], order["first_page"]
     )
@@ -49,23 +50,6 @@ def main() -> None:
     except MemoryError:
         # There may be no memory left for words.
         os._exit(OUT_OF_MEMORY)
-
-
-def _limit(memory_bytes: int, seconds: float) -> None:
-    """Bound this process where the platform can."""
-    try:
-        import resource
-    except ImportError:
-        return
-    for kind, most in (
-        (resource.RLIMIT_AS, memory_bytes),
-        (resource.RLIMIT_CPU, int(seconds) + 1),
-        (resource.RLIMIT_CORE, 0),
-        (resource.RLIMIT_FSIZE, 0),
-    ):
-        # The system may know a limit by name only, or hold a stricter one already.
-        with suppress(ValueError, OSError):
-            resource.setrlimit(kind, (most, resource.getrlimit(kind)[1]))
 
 
 def _end_with_parent() -> None:

@@ -35,6 +35,8 @@ from rag.types import Document, Page
 _MOST_RESTARTS = 3
 # Opening a file may take as long as this many pages.
 _OPENING_PAGES = 3
+# So may one of a format that gives its text in one piece; an honest one takes seconds.
+_UNDIVIDED_PAGES = 6
 _LONGEST_NAME = 255
 _LONGEST_SUFFIX = 16
 _MOST_REASONS = 3
@@ -182,7 +184,7 @@ class _Reading:
     def _patience(self) -> float:
         """How many seconds may pass until the next line."""
         if not self._key or not FORMATS[self._key].resumes:
-            return self._limits.seconds
+            return self._limits.seconds_per_page * _UNDIVIDED_PAGES
         return self._limits.seconds_per_page * (1 if self._opened else _OPENING_PAGES)
 
     def _ended(self, child: Child) -> Refusal:

@@ -12,9 +12,9 @@ FAILURES_IN_A_ROW = 3
 
 @dataclass(frozen=True, slots=True)
 class EvaluationProgress:
-    """How far an evaluation is: `done` of `total` passages or files, questions, or answers."""
+    """How far it is: `done` of `total` passages or files, questions, answers, or trials."""
 
-    stage: Literal["indexing", "asking", "answering", "judging"]
+    stage: Literal["indexing", "asking", "answering", "judging", "injecting"]
     done: int
     total: int
 

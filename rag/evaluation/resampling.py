@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from math import sqrt
 
 import numpy as np
 
@@ -10,6 +11,8 @@ from rag.evaluation.metrics import Floats
 
 RESAMPLES = 10_000
 _BATCH_CELLS = 4_000_000
+# Standard deviations that hold 95 % of a normal distribution.
+_DEVIATIONS = 1.959964
 # Sums of the same numbers in another order differ by less.
 _ROUNDING = 1e-9
 
@@ -49,6 +52,18 @@ def figures(values: Floats, means: Floats) -> list[Figure]:
         Figure(float(mean), float(least), float(most))
         for mean, least, most in zip(values.mean(axis=0), low, high, strict=True)
     ]
+
+
+def share(successes: int, trials: int) -> Figure:
+    """The share of successes with its interval, which is true also where it is 0 or 1.
+
+    Source: Wilson 1927.
+    """
+    mean, square = successes / trials, _DEVIATIONS**2
+    middle = (mean + square / (2 * trials)) / (1 + square / trials)
+    spread = mean * (1 - mean) / trials + square / (4 * trials**2)
+    half = _DEVIATIONS * sqrt(spread) / (1 + square / trials)
+    return Figure(mean, max(middle - half, 0.0), min(middle + half, 1.0))
 
 
 def sign_flip_p_values(differences: Floats, seed: int, resamples: int = RESAMPLES) -> Floats:

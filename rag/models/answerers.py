@@ -12,7 +12,7 @@ from rag.models import Answerer, Embedder
 from rag.models.completions import streamed
 from rag.models.endpoint_failures import unusable
 from rag.models.quoting import QuoteAnswerer
-from rag.prompting import chat_messages
+from rag.prompting import PROMPT_TOKENS, chat_messages
 from rag.settings import AnswererKind, EndpointSettings, Settings
 from rag.types import AnswerKind, Passage, Question, Turn
 
@@ -32,12 +32,13 @@ def make_answerer(
     embedder: Embedder,
     sentences: Callable[[str], list[Span]],
     cache: Path,
+    prompt_tokens: int = PROMPT_TOKENS,
 ) -> Answerer:
     """The answerer of a kind, see `chosen_kind`.
 
     `embedder` and `sentences` are for quotes, see `QuoteAnswerer`; a small model on this machine is
-    kept in `cache`. Raises SettingsError for `chat` without a model, MissingDependency and
-    BackendError.
+    kept in `cache`. `prompt_tokens` are the most that a chat model is sent, about.
+    Raises SettingsError for `chat` without a model, MissingDependency and BackendError.
     """
     kind = chosen_kind(kind, endpoint)
     if kind == "tiny-llm":
@@ -51,7 +52,7 @@ def make_answerer(
             "No language model is configured.",
             "Set RAG_LLM_MODEL, and OPENAI_BASE_URL or OPENAI_API_KEY.",
         )
-    return ChatAnswerer(endpoint)
+    return ChatAnswerer(endpoint, prompt_tokens)
 
 
 def answerer_name(settings: Settings) -> str:
@@ -66,7 +67,7 @@ def answerer_name(settings: Settings) -> str:
 
 def answerer_identity(settings: Settings) -> Hashable:
     """What another value of makes another answerer."""
-    return settings.query.answerer, settings.endpoint
+    return settings.query.answerer, settings.endpoint, settings.limits.prompt_tokens
 
 
 @dataclass(frozen=True, slots=True)
@@ -77,6 +78,7 @@ class ChatAnswerer:
     """
 
     endpoint: EndpointSettings
+    prompt_tokens: int = PROMPT_TOKENS
 
     @property
     def kind(self) -> AnswerKind:
@@ -102,4 +104,5 @@ class ChatAnswerer:
         failure = unusable(self.endpoint)
         if failure is not None:
             raise failure
-        yield from streamed(self.endpoint, chat_messages(question.text, passages, history))
+        messages = chat_messages(question.text, passages, history, self.prompt_tokens)
+        yield from streamed(self.endpoint, messages)

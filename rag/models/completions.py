@@ -51,9 +51,15 @@ _THOUGHT, _THOUGHT_END = "<think>", "</think>"
 Messages = list[dict[str, str]]
 
 
-def completed(endpoint: EndpointSettings, messages: Messages, seconds: float) -> str:
+def completed(
+    endpoint: EndpointSettings,
+    messages: Messages,
+    seconds: float,
+    waiting: Callable[[], None] = lambda: None,
+) -> str:
     """The whole answer, within `seconds`; one that is empty or cut off is an answer too.
 
+    `waiting` is called again and again meanwhile; what it raises gives the answer up.
     Raises BackendError where the endpoint fails or is not done in time.
     """
     text = ""
@@ -63,6 +69,7 @@ def completed(endpoint: EndpointSettings, messages: Messages, seconds: float) ->
         with closing(_emitted(endpoint, messages, reply)) as pieces:
             for piece in pieces:
                 text += piece
+                waiting()
                 if monotonic() > deadline:
                     raise BackendError(
                         f"The language model was not done within {seconds:.0f} seconds.",

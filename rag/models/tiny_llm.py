@@ -231,8 +231,8 @@ def _prompt(question: str, passage: str) -> str:
 
 
 def _data(text: str, most_tokens: int) -> str:
-    """The text without what can pass for the beginning or the end of a turn."""
-    return cut(one_line(plain(text)).replace("<|", "< |"), most_tokens)
+    """The beginning of the text, without what can pass for the beginning or the end of a turn."""
+    return cut(one_line(plain(text)), most_tokens)
 
 
 def _cited(pieces: Iterator[str], number: int) -> Generator[str]:

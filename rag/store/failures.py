@@ -7,9 +7,9 @@ from contextlib import contextmanager
 
 import pyarrow as pa
 
+from rag.disk_space import disk_full, says_full
 from rag.errors import LibraryError
 
-_DISK_FULL = ("no space left", "os error 28", "errno 28", "quota exceeded", "os error 122")
 _FORBIDDEN = ("permission denied", "os error 13", "read-only file system", "os error 30")
 _NO_FOLDER = (FileExistsError, FileNotFoundError, NotADirectoryError)
 _DAMAGED = (
@@ -39,11 +39,8 @@ def plain_words(uri: str, table: str = "") -> Iterator[None]:
 def _library_error(error: Exception, uri: str, table: str) -> LibraryError:
     said = str(error)
     lowered = said.lower()
-    if any(sign in lowered for sign in _DISK_FULL):
-        return LibraryError(
-            "The disk is full, so nothing was written.",
-            "Free some space and try again; what the library already holds is kept.",
-        )
+    if says_full(error):
+        return disk_full()
     if any(sign in lowered for sign in _FORBIDDEN):
         return LibraryError(
             f"The library in {uri} may not be read or written.",

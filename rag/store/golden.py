@@ -11,6 +11,7 @@ from typing import Any
 import pyarrow as pa
 from lancedb.expr import col
 
+from rag.fault_points import reached
 from rag.store.failures import plain_words
 from rag.store.search_indexes import OLD_VERSION
 from rag.store.tables import GOLDEN, GOLDEN_SCHEMA, matching, storable, upsert
@@ -43,6 +44,7 @@ class Golden:
             commit = upsert(self._table)
             if old := set(in_place_of) - latest.keys():
                 commit = commit.when_not_matched_by_source_delete(col("id").isin(sorted(old)))
+            reached("store.golden.put")
             commit.execute(rows)
             if self._table.version % _COMMITS_BEFORE_MERGING == 0:
                 self._table.optimize(cleanup_older_than=OLD_VERSION)

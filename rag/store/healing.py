@@ -5,12 +5,13 @@ The caller holds the ingest lock, so no document is being added while these func
 
 from __future__ import annotations
 
-import logging
 from dataclasses import replace
 from typing import Any
 
 from lancedb.expr import col, lit
 
+from rag import log
+from rag.fault_points import reached
 from rag.store.tables import (
     DOCUMENT_COLUMNS,
     Tables,
@@ -23,16 +24,18 @@ from rag.types import DocumentRecord
 
 _INTERRUPTED = "Adding was interrupted. Add the file again."
 
-_log = logging.getLogger(__name__)
-
 
 def finish_removals(tables: Tables) -> None:
     """Remove every document that is marked as being removed, its row last."""
     for record in _with_status(tables, "removing"):
+        reached("store.healing.chunks")
         for chunks in tables.every_chunks():
             _delete(chunks, "document_id", record.id)
+        reached("store.healing.pages")
         _delete(tables.pages, "document_id", record.id)
+        reached("store.healing.original")
         _delete(tables.originals, "id", record.id)
+        reached("store.healing.row")
         _delete(tables.documents, "id", record.id)
 
 
@@ -55,8 +58,14 @@ def settle_interrupted(tables: Tables) -> None:
             read = sum(not problem for problem in found)
             settled = replace(record, status="ready", message="", chunks=chunks)
             settled = replace(settled, pages=len(found), pages_read=read)
+        reached("store.healing.settle")
         upsert(tables.documents).execute(document_rows(settled))
-        _log.info("Adding %s was interrupted; it is %s now.", record.name, settled.status)
+        log.event(
+            "interrupted adding settled",
+            texts={"name": record.name},
+            document=record.id[: log.ID_DIGITS],
+            status=settled.status,
+        )
 
 
 def remove_strays(tables: Tables) -> None:

@@ -12,6 +12,8 @@ import lancedb
 import pyarrow as pa
 from lancedb.expr import col, lit
 
+from rag import log
+from rag.fault_points import reached
 from rag.store.failures import plain_words
 from rag.store.tables import (
     CHUNKS,
@@ -69,13 +71,16 @@ class Indexes:
         """Write down an index that is not yet; of a known one nothing is changed."""
         with plain_words(self._uri, INDEXES):
             if fingerprint not in self._rows():
+                reached("store.indexes.describe")
                 self._write(fingerprint, json.dumps(dict(settings)), built, _NEVER)
 
     def finish(self, fingerprint: str) -> None:
         """Write down that the index holds all documents."""
         with plain_words(self._uri, INDEXES):
             row = self._rows()[fingerprint]
+            reached("store.indexes.finish")
             self._write(fingerprint, row["settings"], True, row["used_at"])
+        log.event("index built", index=fingerprint)
 
     def use(self, fingerprint: str) -> None:
         """Write down that questions are asked of this index now, if it is there."""
@@ -84,6 +89,7 @@ class Indexes:
             row = rows.get(fingerprint)
             latest = max((one["used_at"] for one in rows.values()), default=_NEVER)
             if row and (row["used_at"] < latest or latest == _NEVER):
+                reached("store.indexes.use")
                 self._write(fingerprint, row["settings"], row["built"], datetime.now(UTC))
 
     def remove(self, fingerprint: str) -> None:
@@ -93,8 +99,10 @@ class Indexes:
             # The row goes last: without it a table that stayed would count as built.
             if CHUNKS + fingerprint in names:
                 self._connection.drop_table(CHUNKS + fingerprint)
+            reached("store.indexes.remove")
             if INDEXES in names:
                 self._table().delete(col("id") == lit(fingerprint))
+        log.event("index removed", index=fingerprint)
 
     def _record(self, fingerprint: str, rows: Mapping[str, Mapping[str, Any]]) -> IndexRecord:
         table = self._connection.open_table(CHUNKS + fingerprint)

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import hashlib
-import logging
 import random
+import shutil
 from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import replace
@@ -16,7 +16,9 @@ from typing import Concatenate, ParamSpec, TypeVar
 import lancedb
 from lancedb.expr import col, lit
 
+from rag import log
 from rag.errors import LibraryError
+from rag.fault_points import reached
 from rag.store import recall
 from rag.store.catalogue import Catalogue, ChunkCounts
 from rag.store.failures import plain_words
@@ -60,7 +62,6 @@ from rag.types import (
 
 _REMOVAL_WAIT_SECONDS = 2.0
 
-_log = logging.getLogger(__name__)
 
 _P = ParamSpec("_P")
 _R = TypeVar("_R")
@@ -173,11 +174,13 @@ class Store:
         The status `embedding` may be written under the ingest lock only: without it
         such a row is taken for one that a killed process left.
         """
+        reached("store.library.document")
         upsert(self._tables.documents).execute(document_rows(record))
 
     @_in_plain_words(ORIGINALS)
     def put_original(self, document_id: str, content: bytes) -> None:
         """Keep the bytes of the file; an original that is there already is left alone."""
+        reached("store.library.original")
         rows = original_rows(document_id, content)
         self._tables.originals.merge_insert("id").when_not_matched_insert_all().execute(rows)
 
@@ -190,6 +193,7 @@ class Store:
     @_in_plain_words(PAGES)
     def put_pages(self, document: Document) -> None:
         """Write the document's pages in place of its older ones."""
+        reached("store.library.pages")
         in_place_of(self._tables.pages, document.id).execute(page_rows(document))
 
     @_in_plain_words(PAGES)
@@ -217,6 +221,7 @@ class Store:
         ):
             raise ValueError("put_chunks takes the chunks of one document, each with its vectors")
         with plain_words(self.uri, table.name):
+            reached("store.library.chunks")
             rows = chunk_rows(chunks, vectors, search_texts, table.schema)
             in_place_of(table, ids.pop()).execute(rows)
 
@@ -277,6 +282,11 @@ class Store:
             if locked:
                 self._mark_removing(record)
                 finish_removals(self._tables)
+        log.event(
+            "document removed",
+            texts={"name": record.name},
+            document=record.id[: log.ID_DIGITS],
+        )
 
     # --- recall ----------------------------------------------------------------------------
 
@@ -309,7 +319,9 @@ class Store:
         """
         with self._lock.ingest(wait=0) as locked:
             if locked:
+                reached("store.library.optimize")
                 fold_in(self._tables.chunks)
+                reached("store.library.merge")
                 for table, fragments in (
                     (self._tables.documents, 16),
                     (self._tables.pages, 64),
@@ -341,6 +353,12 @@ class Store:
         """Bytes on disk, older versions included, of all or of one index; 0 where it is remote."""
         return self._disk_bytes(f"{CHUNKS}{fingerprint}.lance" if fingerprint else "")
 
+    @_in_plain_words("files")
+    def free_bytes(self) -> int | None:
+        """Bytes that are free on the library's disk; None where it is remote."""
+        folder = local_folder(self.uri)
+        return None if folder is None else shutil.disk_usage(folder).free
+
     def _searchable(self, scored: list[tuple[Chunk, float]]) -> list[tuple[Chunk, float]]:
         """Without the chunks of documents that failed, are being removed or have no row."""
         hidden = {"removing", "failed"}
@@ -363,7 +381,7 @@ class Store:
                 with plain_words(self.uri, DOCUMENTS):
                     step(self._tables)
             except LibraryError as error:
-                _log.warning("The library could not be put right: %s", error.__cause__ or error)
+                log.event("library not put right", failure=error)
 
     def _mark_removing(self, record: DocumentRecord) -> None:
         self.put_document(replace(record, status="removing"))

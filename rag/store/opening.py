@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from rag.fault_points import reached
 from rag.store.failures import plain_words
 from rag.store.search_indexes import ensure_indexes
 from rag.store.tables import (
@@ -43,8 +44,11 @@ def open_tables(uri: str, connection: Any, fingerprint: str, dimensions: int) ->
     ):
         with plain_words(uri, name):
             opened[name] = made_table(connection, name, schema)
+            if name == DOCUMENTS:
+                reached("store.opening.tables")
     chunks = opened[CHUNKS + fingerprint]
     with plain_words(uri, chunks.name):
+        reached("store.opening.indexes")
         ensure_indexes(chunks)
     return Tables(
         connection,

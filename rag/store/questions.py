@@ -8,6 +8,7 @@ from typing import Any
 import pyarrow as pa
 from lancedb.expr import col, lit
 
+from rag.fault_points import reached
 from rag.store.failures import plain_words
 from rag.store.search_indexes import OLD_VERSION
 from rag.store.tables import QUESTIONS, QUESTIONS_SCHEMA, matching, storable
@@ -37,6 +38,7 @@ class Questions:
             "trace": trace,
         }
         with plain_words(self._uri, QUESTIONS):
+            reached("store.questions.keep")
             self._table.add(pa.Table.from_pylist([row], schema=QUESTIONS_SCHEMA))
             if self._table.version % _COMMITS_BEFORE_MERGING == 0:
                 self._table.optimize(cleanup_older_than=OLD_VERSION)

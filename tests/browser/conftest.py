@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import os
+import re
 import shutil
 import socket
 import subprocess
@@ -67,11 +68,16 @@ class Visit:
         self.page.on("websocket", self._note_request)
         self.page.on("dialog", self._note_dialog)
         self.page.on("pageerror", lambda error: self.errors.append(str(error)))
+        self.page.on("console", self._note_console)
 
     def _note_request(self, request: playwright.Request | playwright.WebSocket) -> None:
         own = (self.url, self.url.replace("http", "ws", 1), "data:", f"blob:{self.url}")
         if not request.url.startswith(own):
             self.foreign_requests.append(request.url)
+
+    def _note_console(self, message: playwright.ConsoleMessage) -> None:
+        if "Content Security Policy" in message.text or "Permissions policy" in message.text:
+            self.errors.append(message.text)
 
     def _note_dialog(self, dialog: playwright.Dialog) -> None:
         self.dialogs.append(dialog.message)
@@ -275,6 +281,9 @@ def as_asked(connection: Connection) -> None:
         question = asked.partition("\n")[0].strip()
         connection.answer(question.replace("And when is it?", "When is a reranker worth having?"))
         return
+    if status := re.search(r"\(status-(\d+)\)", asked):
+        connection.status_mode("status", int(status[1]))
+        return
     mode = next((mode for mode in MODES if f"({mode})" in asked), "echo")
     MODES[mode](connection)
 
@@ -295,7 +304,6 @@ def written_app(library_home: Path, first_visit: FirstVisit) -> Iterator[str]:
     modes = {
         "as-asked": as_asked,
         "hostile": lambda c: c.answer(*HOSTILE_ANSWER),
-        "status-401": lambda c: c.status_mode("status", 401),
     }
     with pytest.MonkeyPatch.context() as patch, running_endpoint() as endpoint:
         for name, mode in modes.items():
@@ -305,6 +313,7 @@ def written_app(library_home: Path, first_visit: FirstVisit) -> Iterator[str]:
             OPENAI_BASE_URL=endpoint.base_url,
             OPENAI_API_KEY=CANARY,
             RAG_LLM_MODEL="as-asked",
+            RAG_ENDPOINT_FIRST_TOKEN_SECONDS="5",
             RAG_ENDPOINT_IDLE_SECONDS="2",
         ) as url:
             yield url

@@ -12,9 +12,25 @@ import pytest
 import rag
 
 # The tests of browsers and the tests here share what drives a server.
-from tests.browser.conftest import chromium, visitor
+from tests.browser.conftest import (
+    app,
+    chromium,
+    empty_app,
+    first_visit,
+    library_home,
+    visitor,
+    written_app,
+)
 
-__all__ = ["chromium", "visitor"]
+__all__ = [
+    "app",
+    "chromium",
+    "empty_app",
+    "first_visit",
+    "library_home",
+    "visitor",
+    "written_app",
+]
 
 _HEAD = """# What was promised, and held
 
