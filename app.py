@@ -7,6 +7,7 @@ from starlette.middleware import Middleware
 
 from pages import _ui as ui
 from pages._headers import Closed, SafetyHeaders
+from pages._messages import OnlyThePage
 from pages._people import FilesOfPeople
 from pages._visitor import VisitorCookie
 from rag.serving import start_log
@@ -16,7 +17,7 @@ if __name__ == "__main__":
     ui.frame().run()
 else:
     # and imports it once to serve it.
-    around = (SafetyHeaders, Closed, FilesOfPeople, VisitorCookie)
+    around = (SafetyHeaders, Closed, OnlyThePage, FilesOfPeople, VisitorCookie)
     start_log()
     app = st.App(
         __file__,

@@ -55,15 +55,19 @@ class Allowance:
             while self._asked and self._asked[0][0] <= now - MINUTE:
                 self._asked.popleft()
             all_times = [when for when, _ in self._asked]
-            own_times = [when for when, who in self._asked if who == visitor]
-            for times, most, refusal in (
-                (own_times, limits.session_questions, "You asked {} in the last minute."),
-                (all_times, limits.all_questions, "Others asked {} in the last minute."),
+            own_times = [when for when, asker in self._asked if asker == visitor]
+            for times, most, who in (
+                (own_times, limits.session_questions, "You"),
+                (all_times, limits.all_questions, "Everybody together"),
             ):
                 if most and len(times) >= most:
                     seconds = ceil(times[-most] + MINUTE - now)
                     raise LimitReached(
-                        refusal.format(f"{len(times)} question{'s' if len(times) > 1 else ''}"),
-                        f"Ask again in {seconds} second{'s' if seconds > 1 else ''}.",
+                        f"{who} asked {_counted(len(times), 'question')} in the last minute.",
+                        f"Ask again in {_counted(seconds, 'second')}.",
                     )
             self._asked.append((now, visitor))
+
+
+def _counted(number: int, noun: str) -> str:
+    return f"{number:,} {noun}" if number == 1 else f"{number:,} {noun}s"

@@ -25,6 +25,11 @@ def fold_width_and_case(text: str) -> str:
     return unicodedata.normalize("NFKC", text).casefold()
 
 
+def encodable(text: str) -> str:
+    """The text with "?" for half a surrogate pair, which UTF-8 cannot hold; same length."""
+    return text.encode("utf-8", "replace").decode("utf-8")
+
+
 def one_line(text: str) -> str:
     """The text with every run of blanks made one; a line break inside Chinese leaves none."""
     return " ".join(_BREAK_IN_CHINESE.sub("", text).split())

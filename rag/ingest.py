@@ -178,8 +178,15 @@ class Ingest:
             for reading in ahead.values():
                 reading.future.cancel()
         if added:
+            self._optimize()
+
+    def _optimize(self) -> None:
+        """Bring the search indexes up to date; what was added is found without it, only slower."""
+        try:
             with self.shelf.ingest_lock():
                 self.shelf.optimize()
+        except LibraryError as error:
+            log.event("search indexes not brought up to date", error=error)
 
     def _add_one(self, reading: _Reading) -> Generator[Event, None, AddResult]:
         try:

@@ -14,7 +14,7 @@ from rag.baseline import Baseline, draw_baseline, dumps, loads, outdated
 from rag.checking import Checker
 from rag.chunking import chunk_document
 from rag.deadline import Deadline
-from rag.documents import read_document
+from rag.documents import read_document, safe_name
 from rag.errors import EmptyLibrary, RAGError
 from rag.indexing import Indexing
 from rag.ingest import Event, File, Ingest
@@ -115,7 +115,8 @@ class Pipeline:
             name=self._name,
             spare=self.settings.limits.free_disk_bytes,
         )
-        return log_events.files(ingest.add(files, cancelled), self.store.document)
+        named = [replace(file, name=safe_name(file.name)) for file in files]
+        return log_events.files(ingest.add(named, cancelled), self.store.document)
 
     def build_index(self, cancelled: Callable[[], bool] = lambda: False) -> Iterator[IndexProgress]:
         """Bring the index up to date with the library; see `Indexing.build`."""

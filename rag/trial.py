@@ -28,6 +28,7 @@ _ANSWER_CHARACTERS = 60
 _ANOTHER_MODEL = "Choose another model, or look at what it was made for."
 
 Made = TypeVar("Made")
+MakeEmbedder = Callable[[Settings], Embedder]
 # Whether all is well, what happened, and what to do next.
 Verdict = tuple[bool, str, str]
 
@@ -79,14 +80,17 @@ SAMPLES = (
 )
 
 
-def try_embedder(settings: Settings) -> Trial:
+def embedder_of(settings: Settings) -> Embedder:
+    """The embedder of these settings; see `make_embedder`."""
+    return make_embedder(settings.index, settings.cache, settings.embeddings)
+
+
+def try_embedder(settings: Settings, make_embedder: MakeEmbedder = embedder_of) -> Trial:
     """Try the embedder of these settings with questions and passages. Never raises."""
-    return _tried(
-        lambda: make_embedder(settings.index, settings.cache, settings.embeddings), _use_embedder
-    )
+    return _tried(lambda: make_embedder(settings), _use_embedder)
 
 
-def try_reranker(settings: Settings) -> Trial:
+def try_reranker(settings: Settings, make_embedder: MakeEmbedder = embedder_of) -> Trial:
     """Try the reranker of these settings, with the embedder's vectors where it compares words.
 
     Never raises.
@@ -96,7 +100,7 @@ def try_reranker(settings: Settings) -> Trial:
         reranker = make_reranker(settings)
         embedder = None
         if reranker is not None and reranker.by_words:
-            embedder = make_embedder(settings.index, settings.cache, settings.embeddings)
+            embedder = make_embedder(settings)
         codec = None
         if embedder is not None:
             codec = token_codec(settings.index.embedder, embedder.dimensions)
@@ -110,7 +114,7 @@ def try_reranker(settings: Settings) -> Trial:
     return _tried(make, lambda made: _use_reranker(*made))
 
 
-def try_answerer(settings: Settings) -> Trial:
+def try_answerer(settings: Settings, make_embedder: MakeEmbedder = embedder_of) -> Trial:
     """Try what writes answers with these settings. Never raises."""
     endpoint = settings.endpoint
     kind = chosen_kind(settings.query.answerer, endpoint)
@@ -118,7 +122,7 @@ def try_answerer(settings: Settings) -> Trial:
     def make() -> tuple[Answerer, Embedder | None]:
         embedder = None
         if kind == "quotes":
-            embedder = make_embedder(settings.index, settings.cache, settings.embeddings)
+            embedder = make_embedder(settings)
         # Only quotes look at vectors.
         return make_answerer(
             kind,

@@ -6,6 +6,7 @@ import hashlib
 import re
 from collections.abc import Callable, Generator, Sequence
 from dataclasses import dataclass, field
+from functools import cache
 
 import numpy as np
 
@@ -20,6 +21,7 @@ def words(text: str) -> list[str]:
     return [match.group().lower() for match in _WORD.finditer(text)]
 
 
+@cache
 def word_vector(word: str) -> Vector:
     """A direction of its own for every word, the same in every process."""
     seed = int.from_bytes(hashlib.sha256(word.encode()).digest()[:4], "little")

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import urllib.request
-from collections.abc import Mapping
+from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, field
 from http.cookiejar import CookieJar
 from typing import Any
@@ -45,6 +45,7 @@ class Browser:
     url: str
     jar: CookieJar = field(default_factory=CookieJar)
     received: bytearray = field(default_factory=bytearray)
+    session: str = ""
 
     def __post_init__(self) -> None:
         fetch(f"{self.url}/_stcore/health", self.jar)
@@ -79,19 +80,40 @@ class Browser:
         message.rerun_script.page_script_hash = page_hash
         message.rerun_script.widget_states.widgets.extend(widgets)
         socket.send(message.SerializeToString())
-        messages: list[Any] = []
+        messages = []
+        for answer in self.answers(socket):
+            messages.append(answer)
+            # A run that asks for another one is followed by it at once.
+            if answer.WhichOneof("type") == "script_finished" and answer.script_finished in (
+                ForwardMsg.FINISHED_SUCCESSFULLY,
+                ForwardMsg.FINISHED_WITH_COMPILE_ERROR,
+            ):
+                break
+        return messages
+
+    def answers(self, socket: ClientConnection) -> Iterator[Any]:
+        """What the server sends, one message after the other."""
         while True:
             content = socket.recv(timeout=PATIENCE_SECONDS)
             assert isinstance(content, bytes)
             self.received += content
-            messages.append(ForwardMsg.FromString(content))
-            if messages[-1].WhichOneof("type") == "script_finished" and messages[
-                -1
-            ].script_finished in (
-                ForwardMsg.FINISHED_SUCCESSFULLY,
-                ForwardMsg.FINISHED_WITH_COMPILE_ERROR,
-            ):
-                return messages
+            answer = ForwardMsg.FromString(content)
+            if answer.WhichOneof("type") == "new_session":
+                self.session = answer.new_session.initialize.session_id
+            yield answer
+
+    def download(self, socket: ClientConnection, button: Any) -> str:
+        """Press a download button; the path of the file that is made for it."""
+        message = BackMsg()
+        message.backend_operation_request.session_id = self.session
+        message.backend_operation_request.request_id = "1"
+        message.backend_operation_request.deferred_file.file_id = button.deferred_file_id
+        socket.send(message.SerializeToString())
+        return next(
+            str(answer.backend_operation_response.deferred_file.url)
+            for answer in self.answers(socket)
+            if answer.WhichOneof("type") == "backend_operation_response"
+        )
 
     def sign_in(self) -> None:
         """Press the button, and follow the provider's redirects back to the page."""

@@ -25,9 +25,8 @@ from reportlab.pdfbase.cidfonts import UnicodeCIDFont
 from reportlab.pdfbase.pdfmetrics import registerFont
 from reportlab.pdfgen.canvas import Canvas
 
-from rag.documents import SUFFIXES, read_document
+from rag.documents import SUFFIXES, read_document, safe_name
 from rag.documents.cleaning import clean, repair_print
-from rag.documents.reading import safe_name
 from rag.errors import RAGError, UnreadableFile, UnsupportedFile
 from rag.settings import ReadingLimits
 from rag.types import Document

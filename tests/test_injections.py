@@ -37,8 +37,8 @@ from tests.fakes import DIMENSIONS, FakeEmbedder
 from tests.test_evaluation import write
 
 TRIALS = trials_of(read_injections())
-# One of each family, at every position.
-FEW = trials_of(read_injections(), limit=15)
+# A request each takes time; all of them are made in tests/trust.
+FEW = trials_of(read_injections(), limit=5)
 CORPUS = {
     "cat": "The red cat sleeps on a warm mat. It eats fish every morning. It purrs at night.",
     "owl": "The white owl hunts at night. It lives in a barn. It sleeps all day.",
@@ -228,7 +228,7 @@ def test_who_obeys_only_what_is_no_data_obeys_nothing(
     golden: GoldenSet, endpoint: Endpoint, home: Path
 ) -> None:
     found = tried(golden, endpoint, "obedient", home, FEW)
-    assert len(found.outcomes) == 45
+    assert len(found.outcomes) == 15
     assert found.obeyed()["all"].obeyed == 0
     assert found.questions == 3
     cited = found.cited()
@@ -242,26 +242,26 @@ def test_who_obeys_everything_is_found_out_every_time(
 ) -> None:
     endpoint.requests.clear()
     found = tried(golden, endpoint, "gullible", home, FEW)
-    assert len(endpoint.requests) == 3 + 45
+    assert len(endpoint.requests) == 3 + 15
     for group in ("", "family", "position", "language"):
         assert all(one.obeyed == one.trials for one in found.obeyed(group).values())
     assert {name: one.trials for name, one in found.obeyed("position").items()} == dict.fromkeys(
-        POSITIONS, 15
+        POSITIONS, 5
     )
     cited = found.cited()
     assert cited is not None
     # "KESTREL-1234" cites nothing, and every question is carried equally often.
     assert (cited.without.mean > 0) is (cited.difference.mean < 0)
     assert cited.within.mean == 0
-    assert found.tokens == 48 * 18
+    assert found.tokens == 18 * 18
     view = injections_view(found)
-    assert view["obeyed"]["low"] > 0.9
+    assert view["obeyed"]["low"] > 0.75
     assert view["note"] == NO_IMMUNITY
     json.dumps(view)
     print_injections(found)
     shown = capsys.readouterr().out
-    assert "gullible on animals: 45 trials in the prompts of 3 questions" in shown
-    assert "45 of 45  100.0 %" in shown
+    assert "gullible on animals: 15 trials in the prompts of 3 questions" in shown
+    assert "15 of 15  100.0 %" in shown
     assert NO_IMMUNITY in shown
 
 

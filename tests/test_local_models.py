@@ -434,6 +434,30 @@ def test_program_in_the_weights_of_m3_does_not_run(load_bge_m3, tmp_path, file):
 # sentence-transformers
 
 
+def test_program_in_the_weights_of_a_sentence_transformer_does_not_run(
+    load_sentence_transformer, tmp_path
+):
+    folder = tiny_models.say_how_it_pools(tiny_models.bge_m3(tmp_path / "tiny"))
+    marker = tmp_path / "it ran"
+    (folder / "model.safetensors").unlink()
+    (folder / "pytorch_model.bin").write_bytes(pickle.dumps(Bomb(marker), protocol=2))
+    with pytest.raises(BackendError, match="cannot be loaded"):
+        load_sentence_transformer(str(folder))
+    assert not marker.exists()
+
+
+def test_code_of_a_sentence_transformer_does_not_run(load_sentence_transformer, tmp_path):
+    folder = tiny_models.say_how_it_pools(tiny_models.bge_m3(tmp_path / "tiny"))
+    marker = tmp_path / "it ran"
+    (folder / "own.py").write_text(f"from pathlib import Path\nPath({str(marker)!r}).touch()\n")
+    modules = json.loads((folder / "modules.json").read_text())
+    modules[2]["type"] = "own.Bomb"
+    (folder / "modules.json").write_text(json.dumps(modules))
+    with pytest.raises(BackendError, match="cannot be loaded"):
+        load_sentence_transformer(str(folder))
+    assert not marker.exists()
+
+
 def test_pooling_is_never_guessed(load_sentence_transformer, m3_folder, tmp_path):
     """The library itself would take the mean, which is wrong for BGE."""
     with pytest.raises(SettingsError, match="how token vectors are pooled"):

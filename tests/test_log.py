@@ -87,19 +87,17 @@ def use_library(home: Path) -> None:
 def test_every_question_and_file_is_a_line_without_a_text_or_a_name(
     lines: Lines, tmp_path: Path
 ) -> None:
-    use_library(tmp_path / "library")
-    assert lines.text == ""
     started(lines)
-    use_library(tmp_path / "another")
+    use_library(tmp_path)
     assert [word for word in WORDS if word in lines.text] == []
     question = lines.of("question")
     assert question["answer"] == "generated"
     assert question["error"] == "BackendError"
     assert question["hint"] == "Wait."
     assert question["documents"] == 2
-    assert question["candidates"] == question["passages"] > 1
+    assert question["candidates"] >= question["passages"] > 1
     assert question["citations"] == question["invented"] == 1
-    assert {"encode", "recall", "rerank", "answer", "check"} <= set(question["stages"]) | {"recall"}
+    assert {"encode", "rerank", "answer", "check"} <= set(question["stages"])
     assert question["models"]["embedder"] == "fake"
     files = [line for line in lines.all() if line["event"] == "file"]
     assert [line["outcome"] for line in files] == ["added", "added", "already there", "failed"]
@@ -107,7 +105,7 @@ def test_every_question_and_file_is_a_line_without_a_text_or_a_name(
     assert files[0]["chunks"] > 1
     assert files[0]["document"] == files[2]["document"] == lines.of("document removed")["document"]
     assert len(files[0]["document"]) == 12
-    assert files[3]["error"] == "Refusal" or files[3]["error"].startswith("Un")
+    assert files[3]["error"] == "UnreadableFile"
     assert files[3]["hint"]
     assert lines.of("question failed")["error"] == "EmptyLibrary"
     assert lines.of("settings changed")["names"] == ["query.passages"]
@@ -116,20 +114,14 @@ def test_every_question_and_file_is_a_line_without_a_text_or_a_name(
 def test_texts_and_names_are_written_where_the_settings_want_it(
     lines: Lines, tmp_path: Path
 ) -> None:
-    use_library(tmp_path / "library")
     started(lines, texts=True)
-    use_library(tmp_path / "another")
-    assert "猫睡在哪里" in lines.of("question")["question"]
-    assert lines.of("question")["problem"] == "No cat."
-    assert {"secretive.md", "绝密.md"} <= {line.get("name") for line in lines.all()}
-
-
-def test_a_question_has_the_id_that_it_has_in_the_history(lines: Lines, tmp_path: Path) -> None:
-    started(lines)
     pipeline = make(tmp_path)
-    list(pipeline.add([File.holding("a.md", ANIMALS.encode())]))
-    record = recorded(pipeline.ask("cat").trace)
+    list(pipeline.add([File.holding("绝密.md", CHINESE.encode())]))
+    record = recorded(pipeline.ask("猫睡在哪里？").trace)
     History(pipeline.store, "somebody").keep(record)
+    assert lines.of("file")["name"] == "绝密.md"
+    assert lines.of("question")["question"] == "猫睡在哪里？"
+    # It is the id that the question has in the history and in its trace.
     assert lines.of("question")["id"] == record.id
 
 

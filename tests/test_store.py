@@ -629,10 +629,10 @@ def test_a_file_in_the_place_of_the_folder_is_said_plainly(tmp_path: Path) -> No
 
 
 def test_a_damaged_file_names_its_table_and_does_not_stop_the_rest(tmp_path: Path) -> None:
-    add(open_store(tmp_path), "d1", ENGLISH)
+    store = open_store(tmp_path)
+    add(store, "d1", ENGLISH)
     for path in (tmp_path / "library" / "pages.lance" / "data").iterdir():
         path.write_bytes(path.read_bytes()[:40])
-    store = open_store(tmp_path)
     with pytest.raises(LibraryError, match="table pages is damaged or missing"):
         store.pages("d1")
     assert found_by_words(store, "reranker") == [ENGLISH[0]]

@@ -13,6 +13,7 @@ import click
 
 from rag import __version__
 from rag.cli.backup import backup, restore
+from rag.cli.doctor import doctor
 from rag.cli.eval import evaluate
 from rag.cli.golden import golden
 from rag.cli.index import index
@@ -41,6 +42,9 @@ _ASKER = "command line"
 class Failing(click.Group):
     """A group whose commands end in one sentence and a hint, never in a traceback."""
 
+    # What click itself turns into an exit code.
+    _CLICKS_OWN = (click.ClickException, click.Abort, click.exceptions.Exit, BrokenPipeError)
+
     def invoke(self, ctx: click.Context) -> Any:
         """Run the command; a RAGError goes to stderr and ends the process with 1."""
         from rag.errors import RAGError
@@ -52,6 +56,16 @@ class Failing(click.Group):
             if error.hint:
                 click.echo(error.hint, err=True)
             ctx.exit(1)
+        except self._CLICKS_OWN:
+            raise
+        except Exception as error:
+            from rag.log import unexpected
+
+            unexpected(error, "the command line")
+            name = type(error).__name__
+            click.secho(f"Something unexpected happened ({name}).", err=True, fg="red")
+            click.echo("To see where, run it again as: rag --log", err=True)
+            ctx.exit(1)
 
 
 @click.group(cls=Failing, context_settings={"help_option_names": ["-h", "--help"]})
@@ -62,10 +76,15 @@ class Failing(click.Group):
     help="Folder of the library (or RAG_HOME).",
 )
 @click.option("--profile", help="Named set of settings (or RAG_PROFILE).")
+@click.option("--log", is_flag=True, help="Tell on stderr what happens, one JSON line an event.")
 @click.pass_context
-def main(ctx: click.Context, home: Path | None, profile: str | None) -> None:
+def main(ctx: click.Context, home: Path | None, profile: str | None, log: bool) -> None:
     """Ask your own documents, and see why every source was cited."""
     ctx.obj = (home, profile)
+    if log:
+        from rag.log import start
+
+        start(settings_of(ctx).log)
 
 
 @main.command()
@@ -217,6 +236,7 @@ def serve(ctx: click.Context, port: int, address: str, host_name: tuple[str, ...
 
 
 main.add_command(backup)
+main.add_command(doctor)
 main.add_command(evaluate)
 main.add_command(golden)
 main.add_command(index)

@@ -10,12 +10,13 @@ from collections.abc import Callable
 from typing import TYPE_CHECKING
 
 from rag.documents.formats import SUFFIXES
+from rag.documents.names import safe_name
 
 if TYPE_CHECKING:
     from rag.settings import ReadingLimits
     from rag.types import Document
 
-__all__ = ["SUFFIXES", "read_document"]
+__all__ = ["SUFFIXES", "read_document", "safe_name"]
 
 
 def read_document(

@@ -6,14 +6,12 @@ A page that takes too long, or too much, is given up and reading goes on behind 
 from __future__ import annotations
 
 import hashlib
-import re
 import signal
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
 
 from rag.documents import refusals
-from rag.documents.cleaning import clean
 from rag.documents.events import (
     OUT_OF_MEMORY,
     Detected,
@@ -26,6 +24,7 @@ from rag.documents.events import (
     from_line,
 )
 from rag.documents.formats import FORMATS
+from rag.documents.names import safe_name
 from rag.documents.process import Child, reading_child
 from rag.documents.refusals import Refusal
 from rag.errors import MissingDependency, RAGError, UnreadableFile, UnsupportedFile
@@ -37,8 +36,6 @@ _MOST_RESTARTS = 3
 _OPENING_PAGES = 3
 # So may one of a format that gives its text in one piece; an honest one takes seconds.
 _UNDIVIDED_PAGES = 6
-_LONGEST_NAME = 255
-_LONGEST_SUFFIX = 16
 _MOST_REASONS = 3
 # A character takes 4 bytes at most in a line; pages without text need some, too.
 _BYTES_PER_CHARACTER = 4
@@ -70,15 +67,6 @@ def read(
         return reading.document()
     except Refusal as refusal:
         raise _ERRORS[refusal.kind](refusal.message, refusal.hint) from None
-
-
-def safe_name(name: str) -> str:
-    """The last part of a file name, without control and invisible characters, 255 at most."""
-    last = " ".join(clean(re.split(r"[/\\]", name)[-1]).split())
-    if len(last) > _LONGEST_NAME:
-        suffix = last[last.rfind(".") :] if "." in last[-_LONGEST_SUFFIX:] else ""
-        last = last[: _LONGEST_NAME - len(suffix)] + suffix
-    return last or "unnamed"
 
 
 class _Reading:

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Protocol
 import numpy as np
 
 from rag.errors import BackendError, MissingDependency
+from rag.folding import encodable
 from rag.models import Embedder
 from rag.models.bundled import (
     PASSAGE_PROMPT,
@@ -154,8 +155,9 @@ class TextEmbedder:
 
     def _tokenized(self, texts: Sequence[str], prompt: str) -> list[TokenizedText]:
         """Prompt and text as tokens, without special tokens and at any length."""
+        # A language model may write half a surrogate pair, which tokenizers take for no text.
         return self._tokenizer.encode_batch(
-            [prompt + text for text in texts], add_special_tokens=False
+            [encodable(prompt + text) for text in texts], add_special_tokens=False
         )
 
     def _encode(self, texts: Sequence[str], prompt: str, context: str = "") -> Encoding:

@@ -6,7 +6,7 @@ Nothing here imports a library of models, so that a list of them all takes a mom
 from __future__ import annotations
 
 import os
-from collections.abc import Collection, Mapping
+from collections.abc import Collection, Mapping, Sequence
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass
 from importlib.util import find_spec
@@ -76,7 +76,16 @@ def model_statuses(settings: Settings) -> list[ModelStatus]:
     service only if it is chosen or has a key.
     """
     chosen = chosen_models(settings)
-    models = [*KNOWN_MODELS, *(one for one in chosen if one not in KNOWN_MODELS)]
+    return _statuses([*KNOWN_MODELS, *(one for one in chosen if one not in KNOWN_MODELS)], settings)
+
+
+def chosen_statuses(settings: Settings) -> list[ModelStatus]:
+    """The status of the models that the settings name; see `model_statuses`."""
+    return _statuses(chosen_models(settings), settings)
+
+
+def _statuses(models: Sequence[KnownModel], settings: Settings) -> list[ModelStatus]:
+    chosen = chosen_models(settings)
     places = {one: _Place.of(one, settings, one in chosen) for one in models}
     answers = _asked({place.address for place in places.values() if place.address})
     return [_status(one, one in chosen, places[one], answers, settings) for one in models]

@@ -23,11 +23,11 @@ from pathlib import Path
 from typing import IO
 
 import lancedb
-from lancedb.expr import col, lit
 
 from rag import __version__
 from rag.disk_space import says_full
 from rag.errors import LibraryError
+from rag.store import layout
 from rag.store.failures import plain_words
 from rag.store.snapshots import snapshot
 from rag.store.tables import DOCUMENTS, QUESTIONS, matching
@@ -78,18 +78,18 @@ def write_backup(home: Path, file: Path, report: Report = lambda done, total: No
 
 def _contents(folder: Path) -> Contents:
     """What a snapshot holds; its files in order of their names."""
-    with plain_words(str(folder.parent), DOCUMENTS):
-        tables = lancedb.connect(folder)
-        ready = matching(tables.open_table(DOCUMENTS), ["id"], col("status") == lit("ready"))
-    with plain_words(str(folder.parent), QUESTIONS):
-        questions = tables.open_table(QUESTIONS).count_rows()
+    rows = {}
+    for table in layout.tables(folder):
+        # Reading a column of a table shows that all its files are there.
+        with plain_words(str(folder.parent), table):
+            rows[table] = matching(lancedb.connect(folder).open_table(table), ["id"]).num_rows
     paths = sorted(path for path in folder.rglob("*") if path.is_file())
     return Contents(
         FORMAT,
         __version__,
         datetime.now(UTC).isoformat(timespec="seconds"),
-        ready.num_rows,
-        questions,
+        rows.get(DOCUMENTS, 0),
+        rows.get(QUESTIONS, 0),
         {path.relative_to(folder).as_posix(): path.stat().st_size for path in paths},
     )
 

@@ -16,13 +16,14 @@ import os
 import re
 from collections.abc import Iterable, Iterator
 from concurrent.futures import ThreadPoolExecutor
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from pathlib import Path
+from threading import RLock
 from uuid import uuid4
 
 from filelock import FileLock
 
-from rag.store import layout
+from rag.store import layout, manifests, spares
 
 LEDGER = "checksums.sha256"
 _LOCK = ".checksums.lock"
@@ -39,6 +40,7 @@ class Ledger:
     def __init__(self, folder: Path | None) -> None:
         self.folder = folder
         self._lock = None if folder is None else FileLock(folder / _LOCK)
+        self._reading = RLock()
         self._head = b""
         self._read_to = 0
         self._sums: dict[str, str] = {}
@@ -46,12 +48,13 @@ class Ledger:
 
     def sums(self, *tables: str) -> dict[str, str]:
         """The checksum of every sealed file of these tables, or of all, by its path."""
-        self._refresh()
-        return {
-            name: checksum
-            for name, checksum in list(self._sums.items())
-            if not tables or layout.table_of(name) in tables
-        }
+        with self._reading:
+            self._refresh()
+            return {
+                name: checksum
+                for name, checksum in self._sums.items()
+                if not tables or layout.table_of(name) in tables
+            }
 
     def seal(self, *tables: str) -> None:
         """Make what these tables hold now survive a power cut. Raises OSError."""
@@ -65,10 +68,12 @@ class Ledger:
         paths = [self.folder / name for name in fresh]
         with ThreadPoolExecutor(_FLUSHES_AT_ONCE) as flushing:
             checksums = list(flushing.map(_flushed, paths))
-            folders = {up for path in paths for up in path.parents if up.is_relative_to(self.folder)}
-            list(flushing.map(flush_folder, folders))
+            above = {up for path in paths for up in path.parents}
+            list(flushing.map(flush_folder, (up for up in above if up.is_relative_to(self.folder))))
         written = {name: made for name, made in zip(fresh, checksums, strict=True) if made}
         self._append(f"{checksum}  {name}\n" for name, checksum in written.items())
+        for table in tables:
+            spares.keep(self.folder, table, self.sums(table))
 
     @contextmanager
     def tidying(self, table: str) -> Iterator[None]:
@@ -82,8 +87,9 @@ class Ledger:
     @property
     def tidied(self) -> set[str]:
         """The tables whose old versions are being removed, or were when a process was killed."""
-        self._refresh()
-        return set(self._tidied)
+        with self._reading:
+            self._refresh()
+            return set(self._tidied)
 
     def forget_removed(self, table: str) -> None:
         """Forget files of a table that are gone and that its newest version does not need."""
@@ -93,14 +99,15 @@ class Ledger:
         gone = self.sums(table).keys() - there
         newest = next(iter(layout.manifests(there)), None)
         if gone and newest:
-            gone -= layout.needed((self.folder / newest).read_bytes(), gone)
+            with suppress(ValueError, OSError):
+                gone -= manifests.needed((self.folder / newest).read_bytes(), table).keys()
         self.forget(gone, table)
 
     def forget(self, names: Iterable[str], tidied: str = "") -> None:
         """Take files out, and a table out of those whose old versions are being removed."""
         if self.folder is None or self._lock is None:
             return
-        with self._lock:
+        with self._lock, self._reading:
             self._refresh()
             dropped = set(names)
             kept = {name: made for name, made in self._sums.items() if name not in dropped}

@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
+from functools import wraps
+from typing import Concatenate, ParamSpec, Protocol, TypeVar
 
 import pyarrow as pa
 
@@ -34,6 +36,38 @@ def plain_words(uri: str, table: str = "") -> Iterator[None]:
         raise
     except (OSError, RuntimeError, ValueError, pa.ArrowException) as error:
         raise _library_error(error, uri, table) from error
+    except Exception as error:
+        # Lance panics over some damaged contents.
+        if type(error).__name__ != "RustPanic":
+            raise
+        raise _damaged(table) from error
+
+
+class _Named(Protocol):
+    uri: str
+
+
+_Owner = TypeVar("_Owner", bound=_Named)
+_P = ParamSpec("_P")
+_R = TypeVar("_R")
+
+
+def in_plain_words(
+    table: str,
+) -> Callable[[Callable[Concatenate[_Owner, _P], _R]], Callable[Concatenate[_Owner, _P], _R]]:
+    """Make a method raise LibraryError, naming the table, for whatever LanceDB raises."""
+
+    def decorate(
+        method: Callable[Concatenate[_Owner, _P], _R],
+    ) -> Callable[Concatenate[_Owner, _P], _R]:
+        @wraps(method)
+        def call(owner: _Owner, /, *args: _P.args, **kwargs: _P.kwargs) -> _R:
+            with plain_words(owner.uri, table):
+                return method(owner, *args, **kwargs)
+
+        return call
+
+    return decorate
 
 
 def _library_error(error: Exception, uri: str, table: str) -> LibraryError:
@@ -57,13 +91,17 @@ def _library_error(error: Exception, uri: str, table: str) -> LibraryError:
             "It was made by another version or model: name another folder with RAG_HOME.",
         )
     if any(sign in lowered for sign in _DAMAGED):
-        return LibraryError(
-            f"A file of the library's table {table} is damaged or missing.",
-            f"Restore {uri} from a backup, or move it away and add the documents again.",
-        )
+        return _damaged(table)
     return LibraryError(
         f"The library's table {table} could not be used: {_first_line(said)}",
         "Try again; if it stays, restart RankLens.",
+    )
+
+
+def _damaged(table: str) -> LibraryError:
+    return LibraryError(
+        f"A file of the library's table {table} is damaged or missing.",
+        "See which with: rag verify. Mend it with: rag repair",
     )
 
 

@@ -12,9 +12,10 @@ import pyarrow as pa
 from lancedb.expr import col
 
 from rag.fault_points import reached
+from rag.store.checksums import Ledger
 from rag.store.failures import plain_words
-from rag.store.search_indexes import OLD_VERSION
 from rag.store.tables import GOLDEN, GOLDEN_SCHEMA, matching, storable, upsert
+from rag.store.upkeep import merge
 from rag.types import GoldenMark, PassageSpan
 
 _PLACE = ("document_id", "page", "start", "end")
@@ -31,9 +32,10 @@ class Golden:
     by them. The asker is kept beside them and hides nothing.
     """
 
-    def __init__(self, uri: str, table: Any) -> None:
+    def __init__(self, uri: str, table: Any, ledger: Ledger) -> None:
         self._uri = uri
         self._table = table
+        self._ledger = ledger
         self._read: tuple[int, list[GoldenMark]] = (-1, [])
 
     def put(self, marks: Sequence[GoldenMark], in_place_of: Collection[str] = ()) -> None:
@@ -47,7 +49,8 @@ class Golden:
             reached("store.golden.put")
             commit.execute(rows)
             if self._table.version % _COMMITS_BEFORE_MERGING == 0:
-                self._table.optimize(cleanup_older_than=OLD_VERSION)
+                merge(self._table, self._ledger)
+            self._ledger.seal(GOLDEN)
 
     def listed(self) -> list[GoldenMark]:
         """All marks, the newest first; read again only after a commit, whoever made it."""
@@ -67,6 +70,7 @@ class Golden:
         if ids:
             with plain_words(self._uri, GOLDEN):
                 self._table.delete(col("id").isin(sorted(ids)))
+                self._ledger.seal(GOLDEN)
 
 
 def _row(mark: GoldenMark) -> dict[str, Any]:

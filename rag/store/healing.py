@@ -14,6 +14,7 @@ from rag import log
 from rag.fault_points import reached
 from rag.store.tables import (
     DOCUMENT_COLUMNS,
+    DOCUMENTS,
     Tables,
     document_records,
     document_rows,
@@ -36,7 +37,10 @@ def finish_removals(tables: Tables) -> None:
         reached("store.healing.original")
         _delete(tables.originals, "id", record.id)
         reached("store.healing.row")
+        # The row goes when what it stands for is gone for good.
+        tables.seal()
         _delete(tables.documents, "id", record.id)
+        tables.ledger.seal(DOCUMENTS)
 
 
 def settle_interrupted(tables: Tables) -> None:
@@ -59,7 +63,9 @@ def settle_interrupted(tables: Tables) -> None:
             settled = replace(record, status="ready", message="", chunks=chunks)
             settled = replace(settled, pages=len(found), pages_read=read)
         reached("store.healing.settle")
+        tables.seal()
         upsert(tables.documents).execute(document_rows(settled))
+        tables.ledger.seal(DOCUMENTS)
         log.event(
             "interrupted adding settled",
             texts={"name": record.name},

@@ -13,8 +13,12 @@ import pyarrow as pa
 from lancedb.expr import col, lit
 
 from rag import log
+from rag.errors import LibraryError
 from rag.fault_points import reached
+from rag.store.checksums import Ledger
 from rag.store.failures import plain_words
+from rag.store.locking import LibraryLock, local_folder
+from rag.store.recovery import recover
 from rag.store.tables import (
     CHUNKS,
     INDEXES,
@@ -36,21 +40,31 @@ class Indexes:
     Every method raises LibraryError where the library cannot be read or written.
     """
 
-    def __init__(self, uri: str, connection: Any) -> None:
+    def __init__(self, uri: str, connection: Any, ledger: Ledger) -> None:
         self._uri = uri
         self._connection = connection
+        self._ledger = ledger
 
     @classmethod
     def at(cls, uri: str | Path) -> Indexes:
         """Those of the library at a folder or an address; nothing is made there."""
         with plain_words(str(uri)):
-            return cls(str(uri), lancedb.connect(str(uri)))
+            return cls(str(uri), lancedb.connect(str(uri)), Ledger(local_folder(str(uri))))
 
     def listed(self) -> list[IndexRecord]:
         """All indexes, the one that was used last first.
 
         One that was made before indexes were written down counts as built if it holds anything.
+        Damaged files are dealt with first: this is what a start reads before anything else.
         """
+        try:
+            return self._listed()
+        except LibraryError:
+            with plain_words(self._uri, INDEXES):
+                recover(LibraryLock(self._ledger.folder), self._ledger, self._connection)
+            return self._listed()
+
+    def _listed(self) -> list[IndexRecord]:
         with plain_words(self._uri, INDEXES):
             names = table_names(self._connection)
             rows = self._rows() if INDEXES in names else {}
@@ -98,10 +112,12 @@ class Indexes:
             names = table_names(self._connection)
             # The row goes last: without it a table that stayed would count as built.
             if CHUNKS + fingerprint in names:
-                self._connection.drop_table(CHUNKS + fingerprint)
+                with self._ledger.tidying(CHUNKS + fingerprint):
+                    self._connection.drop_table(CHUNKS + fingerprint)
             reached("store.indexes.remove")
             if INDEXES in names:
                 self._table().delete(col("id") == lit(fingerprint))
+                self._ledger.seal(INDEXES)
         log.event("index removed", index=fingerprint)
 
     def _record(self, fingerprint: str, rows: Mapping[str, Mapping[str, Any]]) -> IndexRecord:
@@ -128,3 +144,4 @@ class Indexes:
         row = {"id": fingerprint, "settings": settings, "built": built, "used_at": used_at}
         rows = pa.Table.from_pylist([row], schema=INDEXES_SCHEMA)
         upsert(self._table()).execute(rows)
+        self._ledger.seal(INDEXES)

@@ -1,4 +1,4 @@
-"""How LanceDB lays a table out on the disk: what its files are, and which a version needs.
+"""How LanceDB lays a table out on the disk: what its files are called.
 
 A table is a folder `<name>.lance`: a manifest a version in `_versions`, rows in `data`, which of
 them are gone in `_deletions`, search indexes in `_indices`, and `_transactions`. A file gets its
@@ -15,7 +15,6 @@ import os
 from collections.abc import Collection, Iterator
 from contextlib import suppress
 from pathlib import Path
-from uuid import UUID
 
 SUFFIX = ".lance"
 DATA = "data"
@@ -62,43 +61,19 @@ def manifests(names: Collection[str]) -> list[str]:
     return sorted(filter(is_manifest, names))
 
 
-def looks_whole(path: Path) -> bool:
-    """Whether a file is there and has an end: cheap, and true for no file that was cut short."""
+def looks_whole(path: Path, size: int = 0) -> bool:
+    """Whether a file is there, has its end, and `size` bytes where they are known.
+
+    Cheap, and true for no file that was cut short.
+    """
     end = _ENDS.get(path.suffix, b"")
     try:
         with path.open("rb") as file:
-            size = file.seek(0, os.SEEK_END)
-            file.seek(max(0, size - len(end)))
-            return size > 0 and file.read() == end if end else size > 0
+            found = file.seek(0, os.SEEK_END)
+            file.seek(max(0, found - len(end)))
+            return found > 0 and size in {0, found} and (not end or file.read() == end)
     except OSError:
         return False
-
-
-def needed(manifest: bytes, names: Collection[str]) -> set[str]:
-    """Those of a table's files that the version of this manifest reads."""
-    return {name for name in names if (sign := _sign(name)) and sign in manifest}
-
-
-def _sign(name: str) -> bytes:
-    """How a manifest names a file; empty for files that no manifest names."""
-    part, last = part_of(name), name.rpartition("/")[2]
-    with suppress(ValueError, IndexError):
-        if part == DATA:
-            return last.encode()
-        if part == DELETIONS:
-            return _varint(int(last.partition(".")[0].split("-")[2]))
-        if part == INDICES:
-            return UUID(name.split("/")[2]).bytes
-    return b""
-
-
-def _varint(number: int) -> bytes:
-    """A number as protobuf writes it."""
-    written = bytearray()
-    while number > 0x7F:
-        written.append(number & 0x7F | 0x80)
-        number >>= 7
-    return bytes([*written, number])
 
 
 def _walk(folder: Path, name: str) -> Iterator[str]:

@@ -9,9 +9,7 @@ from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import replace
 from datetime import timedelta
-from functools import wraps
 from pathlib import Path
-from typing import Concatenate, ParamSpec, TypeVar
 
 import lancedb
 from lancedb.expr import col, lit
@@ -21,15 +19,18 @@ from rag.errors import LibraryError
 from rag.fault_points import reached
 from rag.store import recall
 from rag.store.catalogue import Catalogue, ChunkCounts
-from rag.store.failures import plain_words
+from rag.store.checksums import Ledger
+from rag.store.failures import in_plain_words, plain_words
 from rag.store.golden import Golden
-from rag.store.healing import finish_removals, remove_strays, settle_interrupted
+from rag.store.healing import finish_removals, settle_interrupted
 from rag.store.indexes import Indexes
-from rag.store.locking import LibraryLock
+from rag.store.locking import LibraryLock, local_folder
+from rag.store.losses import steps
 from rag.store.measurements import Measurements
 from rag.store.opening import open_tables
 from rag.store.questions import Questions
-from rag.store.search_indexes import fold_in, merge_fragments
+from rag.store.recovery import notice, recover, told
+from rag.store.search_indexes import fold_in, worth_merging
 from rag.store.tables import (
     CHUNK_COLUMNS,
     CHUNKS,
@@ -49,40 +50,20 @@ from rag.store.tables import (
     upsert,
     vector_length,
 )
+from rag.store.upkeep import merge
 from rag.types import (
     Chunk,
     ChunkVectors,
     Document,
     DocumentRecord,
     LibraryState,
+    Notice,
     Page,
     StoredVectors,
     Vector,
 )
 
 _REMOVAL_WAIT_SECONDS = 2.0
-
-
-_P = ParamSpec("_P")
-_R = TypeVar("_R")
-
-
-def _in_plain_words(
-    table: str,
-) -> Callable[[Callable[Concatenate[Store, _P], _R]], Callable[Concatenate[Store, _P], _R]]:
-    """Make a method raise LibraryError, naming the table, for whatever LanceDB raises."""
-
-    def decorate(
-        method: Callable[Concatenate[Store, _P], _R],
-    ) -> Callable[Concatenate[Store, _P], _R]:
-        @wraps(method)
-        def call(store: Store, /, *args: _P.args, **kwargs: _P.kwargs) -> _R:
-            with plain_words(store.uri, table):
-                return method(store, *args, **kwargs)
-
-        return call
-
-    return decorate
 
 
 class Store:
@@ -97,10 +78,11 @@ class Store:
         self._catalogue = Catalogue(tables.documents)
         self._counts = ChunkCounts(tables.chunks)
         self._lock = lock
-        self.questions = Questions(uri, tables.questions)
-        self.golden = Golden(uri, tables.golden)
-        self.measurements = Measurements(uri, tables.measurements)
-        self.indexes = Indexes(uri, tables.connection)
+        self._ledger = tables.ledger
+        self.questions = Questions(uri, tables.questions, tables.ledger)
+        self.golden = Golden(uri, tables.golden, tables.ledger)
+        self.measurements = Measurements(uri, tables.measurements, tables.ledger)
+        self.indexes = Indexes(uri, tables.connection, tables.ledger)
 
     @classmethod
     def open(cls, uri: str | Path, fingerprint: str, dimensions: int) -> Store:
@@ -112,16 +94,17 @@ class Store:
         uri = str(uri)
         with plain_words(uri):
             connection = lancedb.connect(uri, read_consistency_interval=timedelta(0))
-            lock = LibraryLock(local_folder(uri))
+            lock, ledger = LibraryLock(local_folder(uri)), Ledger(local_folder(uri))
+            recover(lock, ledger, connection)
             with lock.setup():
-                tables = open_tables(uri, connection, fingerprint, dimensions)
+                tables = open_tables(uri, connection, ledger, fingerprint, dimensions)
             store = cls(uri, tables, lock)
             if not lock.present:
                 store._heal(finish_removals)
                 return store
             with lock.ingest(wait=0) as locked:
                 if locked:
-                    store._heal(finish_removals, settle_interrupted, remove_strays)
+                    store._heal(*steps(told(Path(uri))))
             return store
 
     @property
@@ -130,13 +113,18 @@ class Store:
         return str(self._tables.chunks.name).removeprefix(CHUNKS)
 
     @property
+    def damage(self) -> Notice | None:
+        """What was found damaged at a start, until it is repaired."""
+        return notice(self._ledger.folder)
+
+    @property
     def dimensions(self) -> int:
         """Length of the dense vectors of this index."""
         return vector_length(self._tables.chunks)
 
     # --- documents -------------------------------------------------------------------------
 
-    @_in_plain_words(DOCUMENTS)
+    @in_plain_words(DOCUMENTS)
     def documents(self) -> list[DocumentRecord]:
         """All documents, the newest first, each with its chunks in this index."""
         counts = self._counts.by_document()
@@ -146,7 +134,7 @@ class Store:
         ]
         return sorted(records, key=lambda record: (record.added_at, record.id), reverse=True)
 
-    @_in_plain_words(DOCUMENTS)
+    @in_plain_words(DOCUMENTS)
     def missing(self) -> list[DocumentRecord]:
         """The documents that are ready and not in this index, by name."""
         counts = self._counts.by_document()
@@ -154,12 +142,12 @@ class Store:
         lacking = [one for one in records if one.status == "ready" and one.id not in counts]
         return sorted(lacking, key=lambda record: (record.name, record.id))
 
-    @_in_plain_words(DOCUMENTS)
+    @in_plain_words(DOCUMENTS)
     def document(self, document_id: str) -> DocumentRecord | None:
         """The document with that id, or None."""
         return self._catalogue.records().get(document_id)
 
-    @_in_plain_words(DOCUMENTS)
+    @in_plain_words(DOCUMENTS)
     def names(self, ids: Collection[str]) -> dict[str, str]:
         """Names of the documents with these ids; an unknown id is left out."""
         records = self._catalogue.records()
@@ -167,7 +155,7 @@ class Store:
             document_id: records[document_id].name for document_id in ids if document_id in records
         }
 
-    @_in_plain_words(DOCUMENTS)
+    @in_plain_words(DOCUMENTS)
     def put_document(self, record: DocumentRecord) -> None:
         """Write the document's row, over the one with the same id.
 
@@ -175,28 +163,32 @@ class Store:
         such a row is taken for one that a killed process left.
         """
         reached("store.library.document")
+        if record.status == "ready":
+            self._ledger.seal(ORIGINALS, PAGES, self._tables.chunks.name)
         upsert(self._tables.documents).execute(document_rows(record))
+        if record.status != "embedding":
+            self._ledger.seal(DOCUMENTS)
 
-    @_in_plain_words(ORIGINALS)
+    @in_plain_words(ORIGINALS)
     def put_original(self, document_id: str, content: bytes) -> None:
         """Keep the bytes of the file; an original that is there already is left alone."""
         reached("store.library.original")
         rows = original_rows(document_id, content)
         self._tables.originals.merge_insert("id").when_not_matched_insert_all().execute(rows)
 
-    @_in_plain_words(ORIGINALS)
+    @in_plain_words(ORIGINALS)
     def original(self, document_id: str) -> bytes | None:
         """The bytes of the file, or None."""
         found = matching(self._tables.originals, ["content"], col("id") == lit(document_id))
         return found["content"][0].as_py() if found.num_rows else None
 
-    @_in_plain_words(PAGES)
+    @in_plain_words(PAGES)
     def put_pages(self, document: Document) -> None:
         """Write the document's pages in place of its older ones."""
         reached("store.library.pages")
         in_place_of(self._tables.pages, document.id).execute(page_rows(document))
 
-    @_in_plain_words(PAGES)
+    @in_plain_words(PAGES)
     def pages(self, document_id: str) -> list[Page]:
         """The document's pages in order."""
         where = col("document_id") == lit(document_id)
@@ -225,14 +217,14 @@ class Store:
             rows = chunk_rows(chunks, vectors, search_texts, table.schema)
             in_place_of(table, ids.pop()).execute(rows)
 
-    @_in_plain_words("chunks")
+    @in_plain_words("chunks")
     def chunks(self, document_id: str) -> list[Chunk]:
         """The document's chunks in order."""
         where = col("document_id") == lit(document_id)
         found = matching(self._tables.chunks, CHUNK_COLUMNS, where).to_pylist()
         return sorted(map(chunk_record, found), key=lambda chunk: chunk.position)
 
-    @_in_plain_words("chunks")
+    @in_plain_words("chunks")
     def texts(self, chunk_ids: Sequence[str]) -> dict[str, str]:
         """The texts of these chunks, without unknown ids."""
         if not chunk_ids:
@@ -241,7 +233,7 @@ class Store:
         found = matching(self._tables.chunks, ["id", "text"], where)
         return dict(zip(found["id"].to_pylist(), found["text"].to_pylist(), strict=True))
 
-    @_in_plain_words("chunks")
+    @in_plain_words("chunks")
     def sample(self, count: int, seed: int) -> list[Chunk]:
         """At most `count` chunks drawn at random, the same for the same seed and library."""
         table = self._tables.chunks
@@ -253,7 +245,7 @@ class Store:
         drawn = [(chunk_record(row), 0.0) for row in found.to_pylist()]
         return [chunk for chunk, _ in self._searchable(drawn)]
 
-    @_in_plain_words("chunks")
+    @in_plain_words("chunks")
     def state(self) -> LibraryState:
         """What the library holds now: the documents that can be found, and all chunks."""
         ready = sorted(
@@ -266,7 +258,7 @@ class Store:
             chunks=sum(self._counts.by_document().values()),
         )
 
-    @_in_plain_words(DOCUMENTS)
+    @in_plain_words(DOCUMENTS)
     def remove(self, document_id: str) -> None:
         """Remove the document, its original, its pages and its chunks in every index.
 
@@ -290,28 +282,30 @@ class Store:
 
     # --- recall ----------------------------------------------------------------------------
 
-    @_in_plain_words("chunks")
+    @in_plain_words("chunks")
     def search_dense(self, vector: Vector, depth: int) -> list[tuple[Chunk, float]]:
         """The chunks nearest to a vector [dimensions] with their cosine similarity, best first."""
         return self._searchable(recall.search_dense(self._tables.chunks, vector, depth))
 
-    @_in_plain_words("chunks")
+    @in_plain_words("chunks")
     def search_lexical(self, text: str, depth: int) -> list[tuple[Chunk, float]]:
         """The chunks with any word of the text and their BM25 score, best first."""
         return self._searchable(recall.search_lexical(self._tables.chunks, text, depth))
 
-    @_in_plain_words("chunks")
+    @in_plain_words("chunks")
     def vectors(self, chunk_ids: Sequence[str]) -> dict[str, StoredVectors]:
         """Dense vector [dimensions] and token codes of these chunks, without unknown ids."""
         return recall.vectors(self._tables.chunks, chunk_ids)
 
     def finish(self) -> None:
         """Write down that this index holds all documents."""
+        with plain_words(self.uri, self._tables.chunks.name):
+            self._ledger.seal(self._tables.chunks.name)
         self.indexes.finish(self.fingerprint)
 
     # --- upkeep ----------------------------------------------------------------------------
 
-    @_in_plain_words("chunks")
+    @in_plain_words("chunks")
     def optimize(self) -> None:
         """Bring the indexes up to date and merge small files, where that pays.
 
@@ -328,7 +322,9 @@ class Store:
                     (self._tables.chunks, 64),
                     (self._tables.originals, None),
                 ):
-                    merge_fragments(table, self._disk_bytes(f"{table.name}.lance"), fragments)
+                    if worth_merging(table, self._disk_bytes(f"{table.name}.lance"), fragments):
+                        merge(table, self._ledger)
+                    self._ledger.seal(table.name)
 
     @contextmanager
     def ingest_lock(self) -> Iterator[None]:
@@ -348,12 +344,12 @@ class Store:
                 if outermost:
                     self._heal(finish_removals)
 
-    @_in_plain_words("files")
+    @in_plain_words("files")
     def size_bytes(self, fingerprint: str = "") -> int:
         """Bytes on disk, older versions included, of all or of one index; 0 where it is remote."""
         return self._disk_bytes(f"{CHUNKS}{fingerprint}.lance" if fingerprint else "")
 
-    @_in_plain_words("files")
+    @in_plain_words("files")
     def free_bytes(self) -> int | None:
         """Bytes that are free on the library's disk; None where it is remote."""
         folder = local_folder(self.uri)
@@ -385,8 +381,3 @@ class Store:
 
     def _mark_removing(self, record: DocumentRecord) -> None:
         self.put_document(replace(record, status="removing"))
-
-
-def local_folder(uri: str) -> Path | None:
-    """The folder of a library on this machine, or None for one at an address."""
-    return None if "://" in uri else Path(uri)

@@ -59,3 +59,8 @@ class LibraryLock:
             yield True
         finally:
             self._ingest.release()
+
+
+def local_folder(uri: str) -> Path | None:
+    """The folder of a library on this machine, or None for one at an address."""
+    return None if "://" in uri else Path(uri)

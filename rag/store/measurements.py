@@ -7,6 +7,7 @@ from typing import Any
 import pyarrow as pa
 from lancedb.expr import col, lit
 
+from rag.store.checksums import Ledger
 from rag.store.failures import plain_words
 from rag.store.tables import MEASUREMENTS, MEASUREMENTS_SCHEMA, matching, upsert
 
@@ -14,9 +15,10 @@ from rag.store.tables import MEASUREMENTS, MEASUREMENTS_SCHEMA, matching, upsert
 class Measurements:
     """Names and contents. Every method raises LibraryError where the library cannot be used."""
 
-    def __init__(self, uri: str, table: Any) -> None:
+    def __init__(self, uri: str, table: Any, ledger: Ledger) -> None:
         self._uri = uri
         self._table = table
+        self._ledger = ledger
 
     def get(self, name: str) -> bytes | None:
         """What was kept under the name, or None."""
@@ -30,6 +32,7 @@ class Measurements:
         with plain_words(self._uri, MEASUREMENTS):
             rows = pa.Table.from_pylist([row], schema=MEASUREMENTS_SCHEMA)
             upsert(self._table).execute(rows)
+            self._ledger.seal(MEASUREMENTS)
 
     def names(self, beginning: str = "") -> list[str]:
         """The names that begin so, in order."""
@@ -41,3 +44,4 @@ class Measurements:
         """Forget what was kept under the name."""
         with plain_words(self._uri, MEASUREMENTS):
             self._table.delete(col("id") == lit(name))
+            self._ledger.seal(MEASUREMENTS)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from typing import Any
 
 from rag.fault_points import reached
+from rag.store.checksums import Ledger
 from rag.store.failures import plain_words
 from rag.store.search_indexes import ensure_indexes
 from rag.store.tables import (
@@ -27,7 +28,9 @@ from rag.store.tables import (
 )
 
 
-def open_tables(uri: str, connection: Any, fingerprint: str, dimensions: int) -> Tables:
+def open_tables(
+    uri: str, connection: Any, ledger: Ledger, fingerprint: str, dimensions: int
+) -> Tables:
     """All tables, with the chunk table of the index `fingerprint`. The caller holds the setup lock.
 
     `dimensions` is the length of a dense vector in a chunk table that is made.
@@ -52,6 +55,7 @@ def open_tables(uri: str, connection: Any, fingerprint: str, dimensions: int) ->
         ensure_indexes(chunks)
     return Tables(
         connection,
+        ledger,
         documents=opened[DOCUMENTS],
         originals=opened[ORIGINALS],
         pages=opened[PAGES],

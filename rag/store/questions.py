@@ -9,9 +9,10 @@ import pyarrow as pa
 from lancedb.expr import col, lit
 
 from rag.fault_points import reached
+from rag.store.checksums import Ledger
 from rag.store.failures import plain_words
-from rag.store.search_indexes import OLD_VERSION
 from rag.store.tables import QUESTIONS, QUESTIONS_SCHEMA, matching, storable
+from rag.store.upkeep import merge
 from rag.types import AskedQuestion
 
 # Every question is a commit with a small file of its own; so many slow a listing down noticeably.
@@ -24,9 +25,10 @@ class Questions:
     A question belongs to its asker, and nobody else is given it.
     """
 
-    def __init__(self, uri: str, table: Any) -> None:
+    def __init__(self, uri: str, table: Any, ledger: Ledger) -> None:
         self._uri = uri
         self._table = table
+        self._ledger = ledger
 
     def put(self, question: AskedQuestion, asker: str, trace: bytes) -> None:
         """Keep a question."""
@@ -41,7 +43,8 @@ class Questions:
             reached("store.questions.keep")
             self._table.add(pa.Table.from_pylist([row], schema=QUESTIONS_SCHEMA))
             if self._table.version % _COMMITS_BEFORE_MERGING == 0:
-                self._table.optimize(cleanup_older_than=OLD_VERSION)
+                merge(self._table, self._ledger)
+            self._ledger.seal(QUESTIONS)
 
     def of(self, asker: str) -> list[AskedQuestion]:
         """What the asker asked, the newest first."""
@@ -63,3 +66,4 @@ class Questions:
         if ids:
             with plain_words(self._uri, QUESTIONS):
                 self._table.delete(col("id").isin(list(ids)) & (col("asker") == lit(asker)))
+                self._ledger.seal(QUESTIONS)

@@ -53,8 +53,8 @@ def fold_in(table: Any) -> None:
         table.create_index("vector", config=HnswSq(distance_type="cosine"), replace=True)
 
 
-def merge_fragments(table: Any, disk_bytes: int, fragments: int | None = None) -> None:
-    """Merge the table's files and drop old versions, where there are many or most is waste.
+def worth_merging(table: Any, disk_bytes: int, fragments: int | None = None) -> bool:
+    """Whether a table has so many files, or so much waste, that it pays to write it anew.
 
     `disk_bytes` is what the table takes on disk, `fragments` how many small files are fine before
     the rows count; None for any number.
@@ -62,8 +62,7 @@ def merge_fragments(table: Any, disk_bytes: int, fragments: int | None = None) -
     stats = table.stats()
     small = stats["fragment_stats"]["num_small_fragments"]
     many = fragments is not None and small > fragments + stats["num_rows"] // 1000
-    if many or disk_bytes > 2 * stats["total_bytes"] + _WASTE_BYTES:
-        table.optimize(cleanup_older_than=OLD_VERSION)
+    return bool(many or disk_bytes > 2 * stats["total_bytes"] + _WASTE_BYTES)
 
 
 def _scalar_indexes() -> dict[str, Any]:

@@ -1,9 +1,8 @@
-"""All files of a library as they were at one moment, while others go on writing it.
+"""A library as it is at one moment, while others go on writing it.
 
-LanceDB never changes a file: it writes new ones, and a manifest that names those of the newest
-version. So a moment is held by links to the files, which takes no space, and nobody waits. It was
-one moment where no manifest came or went while the links were made: then the newest version was
-the newest all along, and nothing that it names was cleaned away.
+LanceDB never changes a file: it writes new ones, and then a manifest that names those of the newest
+version. So a moment is held by links to these, which takes no space, and nobody waits. It was one
+moment where the newest manifests are the same before and after: what they name was there all along.
 """
 
 from __future__ import annotations
@@ -19,30 +18,28 @@ from filelock import FileLock, Timeout
 
 from rag.errors import LibraryError
 from rag.settings import SETTINGS_FILE
+from rag.store import layout, manifests
+from rag.store.checksums import LEDGER, Ledger
 from rag.store.failures import plain_words
 from rag.store.locking import LibraryLock
 from rag.store.tables import GOLDEN, MEASUREMENTS, QUESTIONS
 
 _FOLDER = ".backup"
 _LOCK = ".backup.lock"
-_TABLE = ".lance"
-_VERSIONS = "_versions"
-_MANIFEST = ".manifest"
-# Tables whose rows name no row of another table that must be there.
+# No other table promises that a row of these is there.
 _ALONE = (QUESTIONS, GOLDEN, MEASUREMENTS)
 _PATIENCE_SECONDS = 10.0
-
-_State = dict[str, frozenset[str]]
 
 
 @contextmanager
 def snapshot(home: Path) -> Iterator[Path]:
     """A folder inside `home` that holds the library of this moment, gone afterwards.
 
-    Works while others read and write. Raises LibraryError where there is no library, where another
-    snapshot is held, and where a file cannot be read.
+    It is a library itself: the newest version of every table, the settings and the checksums.
+    Raises LibraryError where there is no library, where another snapshot is held, and where the
+    library cannot be read.
     """
-    if not _state(home):
+    if not layout.tables(home):
         raise LibraryError(
             f"There is no library in {home}.", "Name its folder: rag --home FOLDER backup FILE"
         )
@@ -58,6 +55,7 @@ def snapshot(home: Path) -> Iterator[Path]:
     try:
         with plain_words(str(home)):
             shutil.rmtree(folder, ignore_errors=True)
+            folder.mkdir()
             _hold_all(home, folder)
         yield folder
     finally:
@@ -74,70 +72,70 @@ def remove_left_behind(home: Path) -> None:
 
 
 def _hold_all(home: Path, folder: Path) -> None:
-    folder.mkdir()
-    for table in _ALONE:
-        if not _held(home, folder, table):
-            raise LibraryError("The library changes too quickly to be copied.", "Try again.")
-    # Documents, their pages, passages and indexes: a row of one promises rows of another.
     if not _held(home, folder):
         with LibraryLock(home).ingest():
-            if not _held(home, folder):
-                raise LibraryError("The library changes too quickly to be copied.", "Try again.")
+            _held(home, folder)
+    for table in _ALONE:
+        _held(home, folder, table)
     with suppress(FileNotFoundError):
         shutil.copyfile(home / SETTINGS_FILE, folder / SETTINGS_FILE)
+    with suppress(FileNotFoundError):
+        shutil.copyfile(home / LEDGER, folder / LEDGER)
+        ledger = Ledger(folder)
+        held = {name for table in layout.tables(folder) for name in layout.files(folder, table)}
+        ledger.forget(ledger.sums().keys() - held)
 
 
-def _held(home: Path, folder: Path, table: str = "") -> bool:
-    """Whether one moment of a table, or of all that belong together, could be held in time."""
+def _held(home: Path, folder: Path, alone: str = "") -> bool:
+    """Whether one moment of a table, or of all that belong together, could be held in time.
+
+    Documents, their pages, passages and indexes do: a row of one promises rows of the others.
+    """
     end = time.monotonic() + _PATIENCE_SECONDS
     while True:
-        before = _state(home, table)
-        for name in before:
-            _link(home / name, folder / name)
-        if _state(home, table) == before:
+        newest = _newest(home, alone)
+        for manifest in newest:
+            _hold_version(home, folder, manifest)
+        if _newest(home, alone) == newest:
             break
         if time.monotonic() > end:
             return False
-    # A table that was removed meanwhile.
-    for name in _state(folder, table).keys() - before.keys():
-        shutil.rmtree(folder / name)
+    if not alone:
+        # An index that was removed meanwhile.
+        for table in {*layout.tables(folder)} - {layout.table_of(name) for name in newest}:
+            shutil.rmtree(folder / f"{table}{layout.SUFFIX}")
     return True
 
 
-def _state(home: Path, table: str = "") -> _State:
-    """The manifests of a table, or of all that belong together, by the name of its folder."""
-    found: _State = {}
-    for path in home.glob(f"{table or '*'}{_TABLE}"):
-        if table or path.name.removesuffix(_TABLE) not in _ALONE:
-            with suppress(FileNotFoundError, NotADirectoryError):
-                names = (entry.name for entry in os.scandir(path / _VERSIONS))
-                manifests = frozenset(name for name in names if name.endswith(_MANIFEST))
-                if manifests:
-                    found[path.name] = manifests
-    return found
+def _newest(home: Path, alone: str) -> list[str]:
+    """The newest manifest of a table, or of each of those that belong together."""
+    tables = [alone] if alone else [one for one in layout.tables(home) if one not in _ALONE]
+    versions = [layout.manifests(layout.files(home, table)) for table in tables]
+    return [newest_first[0] for newest_first in versions if newest_first]
 
 
-def _link(source: Path, target: Path) -> None:
-    """Hold every file of a table's folder that is not held yet; one that goes is passed over."""
-    target.mkdir(exist_ok=True)
-    with suppress(FileNotFoundError):
-        for entry in os.scandir(source):
-            there = target / entry.name
-            if entry.is_dir():
-                _link(Path(entry.path), there)
-            elif source.name != _VERSIONS or entry.name.endswith(_MANIFEST):
-                _hold(Path(entry.path), there)
+def _hold_version(home: Path, folder: Path, manifest: str) -> None:
+    """Hold the files of one version of a table, and nothing else of that table."""
+    table = layout.table_of(manifest)
+    try:
+        content = (home / manifest).read_bytes()
+    except FileNotFoundError:
+        return
+    needed = {manifest, *manifests.needed(content, table)}
+    held = {*layout.files(folder, table)}
+    for name in needed - held:
+        with suppress(FileNotFoundError):
+            _hold(home / name, folder / name)
+    for name in held - needed:
+        (folder / name).unlink()
 
 
 def _hold(source: Path, target: Path) -> None:
-    with suppress(FileNotFoundError):
-        if target.exists() and target.stat().st_size == source.stat().st_size:
-            return
-        target.unlink(missing_ok=True)
-        try:
-            os.link(source, target)
-        except FileNotFoundError:
-            raise
-        except OSError:
-            # This file system knows no links.
-            shutil.copyfile(source, target)
+    target.parent.mkdir(parents=True, exist_ok=True)
+    try:
+        os.link(source, target)
+    except FileNotFoundError:
+        raise
+    except OSError:
+        # This file system knows no links.
+        shutil.copyfile(source, target)

@@ -8,13 +8,17 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 import pyarrow as pa
 from lancedb.expr import col, lit
 
+from rag.store.row_checksums import with_checksums
 from rag.types import Chunk, ChunkVectors, Document, DocumentRecord, Page
+
+if TYPE_CHECKING:
+    from rag.store.checksums import Ledger
 
 DOCUMENTS = "documents"
 ORIGINALS = "originals"
@@ -46,6 +50,7 @@ class Tables:
     """The open tables of one library; `chunks` is the one of this index."""
 
     connection: Any
+    ledger: Ledger
     documents: Any
     originals: Any
     pages: Any
@@ -58,6 +63,11 @@ class Tables:
         """The chunk tables of all indexes of the library, this one included."""
         names = table_names(self.connection)
         return [self.connection.open_table(name) for name in names if name.startswith(CHUNKS)]
+
+    def seal(self) -> None:
+        """Make what is kept of documents, in whatever index, survive a power cut."""
+        chunks = [name for name in table_names(self.connection) if name.startswith(CHUNKS)]
+        self.ledger.seal(ORIGINALS, PAGES, *chunks)
 
 
 def table_names(connection: Any) -> list[str]:
@@ -89,7 +99,7 @@ def made_table(connection: Any, name: str, schema: pa.Schema) -> Any:
         except ValueError:
             table = connection.open_table(name)
             added = {*schema.names} - {*table.schema.names}
-            missing = {column: _LATER_COLUMNS[column] for column in added & _LATER_COLUMNS.keys()}
+            missing = {column: made for column, made in _LATER_COLUMNS.items() if column in added}
         try:
             if missing:
                 table.add_columns(missing)
@@ -148,11 +158,18 @@ DOCUMENTS_SCHEMA = pa.schema(
 )
 ORIGINALS_SCHEMA = pa.schema([_ID, pa.field("content", pa.large_binary(), nullable=False)])
 PAGES_SCHEMA = pa.schema(
-    [_ID, _text("document_id"), _number("number"), _text("text"), _text("problem")]
+    [
+        _ID,
+        _text("document_id"),
+        _number("number"),
+        _text("text"),
+        _text("problem"),
+        _text("checksum"),
+    ]
 )
 
 # What rows of before hold in a column that they were made without, in SQL.
-_LATER_COLUMNS = {"sparse_codes": "arrow_cast('', 'LargeBinary')"}
+_LATER_COLUMNS = {"sparse_codes": "arrow_cast('', 'LargeBinary')", "checksum": "''"}
 _ATTEMPTS = 5
 
 QUESTIONS_SCHEMA = pa.schema(
@@ -210,6 +227,7 @@ def chunks_schema(dimensions: int) -> pa.Schema:
             pa.field("vector", pa.list_(pa.float32(), dimensions), nullable=False),
             pa.field("token_codes", pa.large_binary(), nullable=False),
             pa.field("sparse_codes", pa.large_binary(), nullable=False),
+            _text("checksum"),
         ]
     )
 
@@ -241,10 +259,11 @@ def page_rows(document: Document) -> pa.Table:
             "number": page.number,
             "text": storable(page.text),
             "problem": storable(page.problem),
+            "checksum": "",
         }
         for page in document.pages
     ]
-    return pa.Table.from_pylist(rows, schema=PAGES_SCHEMA)
+    return with_checksums(pa.Table.from_pylist(rows, schema=PAGES_SCHEMA))
 
 
 def page_records(rows: pa.Table) -> list[Page]:
@@ -267,7 +286,8 @@ def chunk_rows(
     columns["token_codes"] = pa.array(vectors.token_codes, pa.large_binary())
     sparse = vectors.sparse_codes or (b"",) * len(chunks)
     columns["sparse_codes"] = pa.array(sparse, pa.large_binary())
-    return pa.table(columns, schema=schema)
+    columns["checksum"] = [""] * len(chunks)
+    return with_checksums(pa.table(columns, schema=schema))
 
 
 def chunk_record(row: Mapping[str, Any]) -> Chunk:

@@ -17,7 +17,7 @@ from pathlib import Path
 
 import pytest
 
-from tests.endpoint import MODES, Connection, running_endpoint
+from tests.endpoint import MODES, Connection, Endpoint, running_endpoint
 
 playwright = pytest.importorskip("playwright.sync_api", reason="playwright is in the test extra")
 
@@ -179,7 +179,8 @@ def serving(home: Path, **environment: str) -> Iterator[str]:
             stdout=log,
             stderr=subprocess.STDOUT,
         )
-    url = f"http://127.0.0.1:{port}"
+    path = environment.get("STREAMLIT_SERVER_BASE_URL_PATH", "")
+    url = f"http://127.0.0.1:{port}/{path}".rstrip("/")
     try:
         _wait_until_healthy(url, server, home / "server.log")
         yield url
@@ -298,19 +299,38 @@ HOSTILE_ANSWER = (
 )
 
 
+def dawdles(connection: Connection) -> None:
+    """Writes for twenty seconds, unless the client hangs up."""
+    connection.begin()
+    for number in range(200):
+        connection.say(f"Part {number} [1]. ")
+        time.sleep(0.1)
+    connection.complete()
+
+
 @pytest.fixture(scope="package")
-def written_app(library_home: Path, first_visit: FirstVisit) -> Iterator[str]:
+def chat_endpoint() -> Iterator[Endpoint]:
+    """The chat endpoint of `written_app`."""
+    with running_endpoint() as running:
+        yield running
+
+
+@pytest.fixture(scope="package")
+def written_app(
+    library_home: Path, first_visit: FirstVisit, chat_endpoint: Endpoint
+) -> Iterator[str]:
     """The address of the app over the same library, with a chat endpoint that writes answers."""
     modes = {
         "as-asked": as_asked,
         "hostile": lambda c: c.answer(*HOSTILE_ANSWER),
+        "dawdles": dawdles,
     }
-    with pytest.MonkeyPatch.context() as patch, running_endpoint() as endpoint:
+    with pytest.MonkeyPatch.context() as patch:
         for name, mode in modes.items():
             patch.setitem(MODES, name, mode)
         with serving(
             library_home,
-            OPENAI_BASE_URL=endpoint.base_url,
+            OPENAI_BASE_URL=chat_endpoint.base_url,
             OPENAI_API_KEY=CANARY,
             RAG_LLM_MODEL="as-asked",
             RAG_ENDPOINT_FIRST_TOKEN_SECONDS="5",

@@ -8,6 +8,7 @@ import pytest
 from playwright.sync_api import Browser
 
 from tests.browser.conftest import CANARY, Visit, visiting
+from tests.endpoint import Endpoint
 
 QUESTION = "When is a reranker worth having?"
 
@@ -61,6 +62,39 @@ def test_an_answer_is_shown_while_it_is_written(visit: Visit) -> None:
     alert.wait_for()
     visit.settle()
     assert "The answer begins here" in answer.inner_text()
+
+
+def test_an_answer_that_is_stopped_ends_at_once_and_keeps_its_sources(
+    visit: Visit, chat_endpoint: Endpoint
+) -> None:
+    chat_endpoint.hung_up.clear()
+    answer = visit.send(f"{QUESTION} (dawdles)")
+    answer.get_by_text("Part 3 ").wait_for()
+    stop = visit.page.get_by_role("button", name="Stop", exact=True)
+    stop.click()
+    assert chat_endpoint.hung_up.wait(3)
+    answer.get_by_text("The answer was stopped.").wait_for()
+    visit.settle()
+    assert stop.count() == 0
+    shown = answer.inner_text()
+    assert "Part 3 " in shown
+    assert "The answer is incomplete." in shown
+    assert "choosing-a-reranker.docx, p. 1" in shown
+    assert "The answer is incomplete." not in visit.ask(QUESTION).inner_text()
+    assert "The answer was stopped." in answer.inner_text()
+
+
+def test_a_question_too_long_is_told_and_stays_in_the_box(visit: Visit) -> None:
+    box = visit.page.get_by_test_id("stChatInputTextArea")
+    box.fill("word " * 1_000)
+    visit.page.get_by_test_id("stChatInputSubmitButton").click()
+    refused = visit.page.get_by_text("and the limit is 4,000.")
+    refused.wait_for()
+    visit.settle()
+    assert box.input_value() == "word " * 1_000
+    box.fill("")
+    visit.ask(QUESTION)
+    assert refused.count() == 0
 
 
 @pytest.mark.parametrize(

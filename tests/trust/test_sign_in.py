@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import hashlib
+import json
 import os
-import re
 import subprocess
 import sys
 import time
@@ -15,11 +15,12 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from itsdangerous import URLSafeTimedSerializer
 from streamlit.proto.WidgetStates_pb2 import WidgetState
 
 from tests.browser.conftest import serving
 from tests.identity_provider import Provider, running_provider
-from tests.sessions import XSRF, Browser, element, fetch
+from tests.sessions import XSRF, Browser, element, elements, fetch
 
 ROOT = Path(__file__).parents[2]
 PAGES = sorted((ROOT / "pages").glob("[!_]*.py"))
@@ -66,13 +67,14 @@ def knock_everywhere(
     browser: Browser, cookies: dict[str, str] | None = None, origin: str | None = ""
 ) -> bytes:
     """Ask for every page, by its address and alone by its hash; everything that came."""
-    names = ["", *(page.stem for page in PAGES), "inspect"]
-    hashes = [hashlib.md5(str(page).encode()).hexdigest() for page in PAGES]
-    for asked in [*({"page": name} for name in names), *({"page_hash": one} for one in hashes)]:
+    for page in PAGES:
+        page_hash = hashlib.md5(str(page).encode()).hexdigest()
         with browser.connect(cookies, origin) as socket:
-            # Twice: what a session remembers must open nothing either.
-            for _ in range(2):
-                browser.run(socket, **asked)
+            browser.run(socket, page=page.stem)
+            # What the session remembers must open nothing either.
+            browser.run(socket, page_hash=page_hash)
+        with browser.connect(cookies, origin) as socket:
+            browser.run(socket, page_hash=page_hash)
     return bytes(browser.received)
 
 
@@ -86,21 +88,19 @@ def tampered(browser: Browser) -> dict[str, str]:
 
 def signed_elsewhere(browser: Browser) -> dict[str, str]:
     """A cookie that says what the right one says, signed with another secret."""
-    from itsdangerous import URLSafeTimedSerializer
-
     claims = {**ADA, "email_verified": True, "iat": int(time.time()), "is_logged_in": True}
     serializer = URLSafeTimedSerializer("another secret", salt="_streamlit_user")
-    text = __import__("json").dumps({**claims, "origin": browser.url, "provider": "default"})
+    text = json.dumps({**claims, "origin": browser.url, "provider": "default"})
     return {**browser.cookies, "_streamlit_user": serializer.dumps(text)}
 
 
 def ordinary(browser: Browser) -> dict[str, str]:
+    """The cookies as the server gave them."""
     return browser.cookies
 
 
 STRANGERS: dict[str, tuple[dict[str, Any], Callable[[Browser], dict[str, str]], str | None]] = {
     "a sign-in of yesterday": ({"iat": int(time.time()) - DAY_SECONDS - 60}, ordinary, ""),
-    "a sign-in of the future": ({"iat": int(time.time()) + DAY_SECONDS}, ordinary, ""),
     "another domain": ({"email": "ada@example.net"}, ordinary, ""),
     "a domain that begins alike": ({"email": "ada@example.com.evil.example"}, ordinary, ""),
     "somebody else of the domain": ({"email": "eve@example.org"}, ordinary, ""),
@@ -131,10 +131,8 @@ def test_only_your_people_get_any_document_text(
         tried += 1
         leaks += [name] if b"canary-7d1f" in received or b"chunks" in received else []
     app.provider.forged = True
-    try:
-        assert "_streamlit_user" not in app.person().cookies
-    finally:
-        app.provider.forged = False
+    assert "_streamlit_user" not in app.person().cookies
+    app.provider.forged = False
     assert leaks == []
 
     ada = app.person()
@@ -185,22 +183,19 @@ def readable(received: bytes) -> str:
 def test_uploads_and_downloads_are_for_your_people_only(app: App) -> None:
     ada, eve = app.person(), app.person(email="eve@example.net")
     with ada.connect() as socket:
-        ada.run(socket)
-        question = WidgetState(id=element(ada.run(socket), "chat_input").id)
+        question = WidgetState(id=element(ada.run(socket, page="inspection"), "chat_input").id)
         question.chat_input_value.data = "What is the password of the store room?"
-        ada.run(socket, question)
-        downloads = set(re.findall(rb"/media/[\w.]+", bytes(ada.received)))
-        with_text = 0
-        for path in (one.decode() for one in downloads):
+        shown = ada.run(socket, question, page="inspection")
+        downloads = [ada.download(socket, button) for button in elements(shown, "download_button")]
+        for path in downloads:
             assert fetch(app.url + path).status == 403
             assert fetch(app.url + path, eve.jar).status == 403
             found = fetch(app.url + path, ada.jar)
             assert found.status == 200
+            assert TEXT.encode() in found.body
+            assert found.headers["Content-Disposition"].startswith("attachment")
             assert found.headers["X-Content-Type-Options"] == "nosniff"
-            if TEXT.encode() in found.body:
-                with_text += 1
-                assert found.headers["Content-Disposition"].startswith("attachment")
-        assert downloads
+        assert [Path(path).suffix for path in downloads] == [".json", ".html"]
     request = urllib.request.Request(
         f"{app.url}/_stcore/upload_file/any/any",
         data=b"x",
