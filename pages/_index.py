@@ -15,6 +15,9 @@ from rag.types import IndexRecord
 def show_notice() -> None:
     """What is to be known of the index that answers, on every page; and how building goes."""
     settings = load_settings()
+    damage = ui.library().damage
+    if damage is not None:
+        ui.show_notice(damage)
     job = _jobs().get(str(settings.home))
     if job is not None and job.running:
         _show_running()

@@ -151,7 +151,7 @@ def show_answer(number: int, record: Record) -> None:
 def timings(answer: Answer) -> str:
     """Seconds of every stage, who wrote the answer, its tokens and cost."""
     seconds = {stage: value for stage, value in answer.seconds.items() if stage != "first token"}
-    stages = " · ".join(f"{stage} {value:.2f}" for stage, value in seconds.items())
+    stages = " · ".join(f"{plain(stage)} {value:.2f}" for stage, value in seconds.items())
     total = sum(seconds.values())
     how = _HOW[answer.kind].format(answerer=plain(answer.trace.models["answerer"]))
     usage = f" · {plain(answer.usage_line)}" if answer.usage_line else ""

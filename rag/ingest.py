@@ -53,6 +53,10 @@ class Shelf(Protocol):
         """Keep the file's bytes."""
         ...
 
+    def has_original(self, document_id: str) -> bool:
+        """Whether the file's bytes are kept."""
+        ...
+
     def put_pages(self, document: Document) -> None:
         """Keep the text of all pages."""
         ...
@@ -194,6 +198,7 @@ class Ingest:
             with self.shelf.ingest_lock():
                 known = self.shelf.document(reading.document_id)
                 if document is None or _is_ready(known):
+                    self._keep_lost_original(reading, known)
                     return _already_there(reading, known)
                 return (yield from self._store(reading, document))
         except Exception as error:
@@ -255,6 +260,12 @@ class Ingest:
             seconds=perf_counter() - reading.started,
             notices=document.notices,
         )
+
+    def _keep_lost_original(self, reading: _Reading, known: DocumentRecord | None) -> None:
+        """Keep the bytes of a document whose original a failing disk took."""
+        if known is not None and not self.shelf.has_original(known.id):
+            self.shelf.put_original(known.id, reading.content)
+            self.shelf.put_document(known)
 
     def _record_failure(self, reading: _Reading, error: RAGError) -> None:
         """Leave a row that says what happened, where the file could be opened at all."""

@@ -19,7 +19,7 @@ import signal
 import sys
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
@@ -33,7 +33,7 @@ from rag.history import History, recorded
 from rag.ingest import File
 from rag.opening import open_pipeline, switch_index
 from rag.pipeline import Pipeline
-from rag.settings import SETTINGS_FILE, IndexSettings, QuerySettings, Settings, load_settings
+from rag.settings import SETTINGS_FILE, IndexSettings, LimitSettings, Settings, load_settings
 from rag.settings_file import save_settings
 from rag.store import Store
 from rag.store.tables import matching
@@ -111,7 +111,7 @@ def outcome(operation: Operation) -> tuple[str, str]:
             return f"document {key}", "absent"
         case "ask" | "mark":
             return f"{word} {key}", "kept"
-        case "index" | "passages":
+        case "index" | "settings":
             return word, key
     return word, ""
 
@@ -130,7 +130,7 @@ class Journal:
         """What may be true of everything that was ever begun."""
         found: dict[str, set[str]] = {
             "index": {"old"},
-            "passages": {str(QuerySettings().passages)},
+            "settings": {str(LimitSettings().session_questions - 100)},
         }
         for line in self.path.read_text("utf-8").splitlines() if self.path.exists() else ():
             word, subject, value = json.loads(line)
@@ -187,10 +187,10 @@ class Work:
         switch_index(settings_of(self.home), index)
         self.open()
 
-    def _passages(self, number: str) -> None:
+    def _settings(self, number: str) -> None:
         before = settings_of(self.home)
-        query = before.query.model_copy(update={"passages": int(number)})
-        save_settings(before, before.model_copy(update={"query": query}), {})
+        limits = before.limits.model_copy(update={"session_questions": 100 + int(number)})
+        save_settings(before, before.model_copy(update={"limits": limits}), {})
 
     def _ask(self, key: str) -> None:
         trace = self.pipeline.search(f"Which reranker reads 仓库 {key}")
@@ -246,7 +246,7 @@ def random_operations(
         elif drawn < (0.5 if len(there) < 20 else 0.75):
             yield "remove", there.pop(chance.randrange(len(there)))
         elif drawn < 0.83:
-            yield "passages", str(chance.randint(1, 20))
+            yield "settings", str(chance.randrange(1000))
         elif drawn < 0.9:
             yield "ask", key
         elif drawn < 0.95:
@@ -320,7 +320,7 @@ def present(pipeline: Pipeline) -> dict[str, str]:
         | {f"mark {question.split()[-1]}": "kept" for question in marked}
         | {
             "index": next(k for k, one in INDEXES.items() if one == pipeline.settings.index),
-            "passages": str(settings.query.passages),
+            "settings": str(settings.limits.session_questions - 100),
         }
     )
 
@@ -424,7 +424,13 @@ class Place:
 
 
 ANEW = ("index old", "free new")
+# Those that build an index come first, while there are few documents.
 PLACES = (
+    Place("store.indexes.describe", "index new", ANEW),
+    Place("store.library.chunks", "index new", ANEW, times=2),
+    Place("store.indexes.finish", "index new", ANEW),
+    Place("store.indexes.use", "index new", ANEW),
+    Place("store.indexes.remove", "free new", ("index new", "index old")),
     Place("store.library.document", "add"),
     Place("store.library.original", "add"),
     Place("store.library.pages", "add"),
@@ -433,26 +439,25 @@ PLACES = (
     Place("store.library.optimize", "add", quiet=True),
     Place("store.library.merge", "add", quiet=True),
     Place("store.library.document", "remove", ("add",)),
-    Place("store.library.document", "remove", ("add",), times=2),
     Place("store.healing.chunks", "remove", ("add",)),
     Place("store.healing.pages", "remove", ("add",)),
     Place("store.healing.original", "remove", ("add",)),
     Place("store.healing.row", "remove", ("add",)),
     Place("store.healing.settle", "start", quiet=True),
-    Place("store.indexes.describe", "index new", ANEW),
-    Place("store.library.chunks", "index new", ANEW),
-    Place("store.library.chunks", "index new", ANEW, times=2),
-    Place("store.library.optimize", "index new", ANEW),
-    Place("store.indexes.finish", "index new", ANEW),
-    Place("settings_file.write", "index new", ANEW),
-    Place("settings_file.replaced", "index new", ANEW),
-    Place("store.indexes.use", "index new", ANEW),
-    Place("store.indexes.remove", "free new", ("index new", "index old")),
-    Place("settings_file.write", "passages"),
-    Place("settings_file.replace", "passages"),
-    Place("settings_file.replaced", "passages"),
+    Place("settings_file.write", "settings"),
+    Place("settings_file.replace", "settings"),
+    Place("settings_file.replaced", "settings"),
     Place("store.questions.keep", "ask"),
     Place("store.golden.put", "mark"),
+)
+# The same points in other operations and at other times.
+MORE_PLACES = (
+    Place("store.library.chunks", "index new", ANEW),
+    Place("store.library.optimize", "index new", ANEW),
+    Place("settings_file.write", "index new", ANEW),
+    Place("settings_file.replace", "index new", ANEW),
+    Place("settings_file.replaced", "index new", ANEW),
+    Place("store.library.document", "remove", ("add",), times=2),
 )
 FIRST_START = ("store.opening.tables", "store.opening.indexes", "store.indexes.describe")
 
@@ -509,61 +514,90 @@ def _killed_and_looked_after(
 def fail_at(place: Place, number: int, work: Work) -> list[str]:
     """Fail there as LanceDB does, and for want of space; the process goes on without a restart.
 
-    Gives what a store that is opened anew has to complain of each time.
+    Gives what is wrong with what was said, and what a store that is opened anew complains of.
     """
-    complaints: list[str] = []
-    for tried, action in enumerate(("raise", "full")):
-        key = str(10 * number + tried)
-        operation = place.operation(place.word, key)
+    complaints = []
+    operations = [place.operation(place.word, f"{number}{tried}") for tried in range(2)]
+    for operation, action in zip(operations, ("raise", "full"), strict=True):
         for word in place.before:
-            work.do(place.operation(word, key))
+            work.do(place.operation(word, operation[1]))
         arm(f"{place.point}:{action}:{place.times}")
-        said = ""
-        try:
-            work.do(operation)
-        except RAGError as error:
-            said = str(error)
-        except RuntimeError as error:
-            # The settings' own writes raise what the system does, which is never that.
-            said = str(error) if place.point.startswith("settings_file") else ""
-        if fault_points._fault().times > 0:
-            complaints.append(f"{place} is not reached")
-        elif bool(said) == place.quiet:
-            complaints.append(f"{place} {action} says {said or 'nothing'}")
-        elif action == "full" and said and "disk" not in said:
-            complaints.append(f"{place} does not name the disk: {said}")
+        complaints += [f"{place} {action} {one}" for one in failed_to_do(work, operation, place)]
         arm("")
-        anew = Work(work.home, work.journal)
-        complaints += [f"{place} after {action}: {one}" for one in checked(anew).complaints]
+    anew = Work(work.home, work.journal)
+    complaints += [f"{place} afterwards: {one}" for one in checked(anew).complaints]
+    for operation in dict.fromkeys(operations):
         work.do(operation)
     return complaints
 
 
-def at_every_place(home: Path, places: Sequence[int] = range(len(PLACES))) -> list[str]:
-    """Kill, raise and fill the disk at every point; give all complaints of new processes."""
-    journal = Journal(home.parent / "journal")
+def failed_to_do(work: Work, operation: Operation, place: Place) -> list[str]:
+    """What is wrong with what the person is told when an operation fails."""
+    said = ""
+    try:
+        work.do(operation)
+    except RAGError as error:
+        said = str(error)
+    except RuntimeError as error:
+        # The settings' own writes raise what the system does, which is never that.
+        if not place.point.startswith("settings_file"):
+            return [f"is told by {type(error).__name__}"]
+        said = str(error)
+    fault = fault_points._fault()
+    if fault is None or fault.times > 0:
+        return ["is not reached"]
+    if bool(said) == place.quiet:
+        return [f"says {said or 'nothing'}"]
+    if fault.action == "full" and said and "disk" not in said:
+        return [f"does not name the disk: {said}"]
+    return []
+
+
+def killed_at_every_place(home: Path, more: bool = False) -> list[str]:
+    """Kill a process at every point; give all complaints of the new processes that look."""
     complaints = []
     for point in FIRST_START:
-        found = kill_at_first_start(point, home.with_name("first"))
+        found = kill_at_first_start(point, home)
         complaints += [f"first start {point}: {one}" for one in found]
+    journal = two_documents(home)
+    for number, place in enumerate((MORE_PLACES if more else ()) + PLACES):
+        found = kill_at(place, str(number), home, journal)
+        complaints += [f"killed at {place}: {one}" for one in found]
+    return complaints + last_look(home, journal)
 
-    def begin() -> None:
-        work = Work(home, journal)
-        for key in ("1", "2"):
-            work.do(("add", key))
+
+def failed_at_every_place(home: Path, more: bool = False) -> list[str]:
+    """Raise and fill the disk at every point, in one process; give all complaints."""
+    journal, places = two_documents(home), (MORE_PLACES if more else ()) + PLACES
 
     def fail() -> list[str]:
         work = Work(home, journal)
-        return [one for n in places for one in fail_at(PLACES[n], 10 + n, work)]
+        return [one for n, place in enumerate(places) for one in fail_at(place, n, work)]
 
+    failed = in_a_fork(fail)
+    complaints = failed.given if failed.code == 0 else [f"it ended: {failed.given}"]
+    return complaints + last_look(home, journal)
+
+
+def two_documents(home: Path) -> Journal:
+    """A library of two documents."""
+    journal = Journal(home.parent / "journal")
+    journal.path.unlink(missing_ok=True)
     begin_library(home)
-    in_a_fork(begin)
-    for number in places:
-        found = kill_at(PLACES[number], str(1000 + number), home, journal)
-        complaints += [f"killed at {PLACES[number]}: {one}" for one in found]
-    for ended in (in_a_fork(fail), in_a_fork(lambda: checked(Work(home, journal)).complaints)):
-        complaints += ended.given if ended.code == 0 else [f"it ended: {ended.given}"]
-    return complaints
+
+    def add() -> None:
+        work = Work(home, journal)
+        for key in ("first", "second"):
+            work.do(("add", key))
+
+    in_a_fork(add)
+    return journal
+
+
+def last_look(home: Path, journal: Journal) -> list[str]:
+    """What one more process has to complain of."""
+    looked = in_a_fork(lambda: checked(Work(home, journal)).complaints)
+    return looked.given if looked.code == 0 else [f"it does not start: {looked.given}"]
 
 
 @dataclass

@@ -16,6 +16,7 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace
 from datetime import timedelta
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from click.testing import CliRunner
@@ -76,6 +77,7 @@ def home(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
         here.store.golden.put([mark_of("猫？", best.chunk, best.document, "me", relevant=True)])
         History(here.store, "me").keep(recorded(trace))
         here.store.measurements.put("figure", "测".encode())
+        opened(home)
         yield home
 
 
@@ -119,7 +121,7 @@ def test_a_restored_library_is_the_same_and_goes_on(home: Path, file: Path, tmp_
     here = opened(tmp_path / "新 folder")
     list(here.add([File.holding("zeppelin.md", b"# Later\n\nThe zeppelin lands.\n")]))
     here.store.optimize()
-    here.store._tables.chunks.optimize(cleanup_older_than=timedelta(0))
+    here.store._tables.chunks.optimize(cleanup_older_than=timedelta(milliseconds=1))
     assert here.search("zeppelin").candidates[0].document == "zeppelin.md"
     assert len(opened(tmp_path / "新 folder").store.documents()) == len(NUMBERS) + 1
 
@@ -286,9 +288,14 @@ def test_what_cannot_be_done_is_said_plainly(
     def full(*_: object) -> None:
         raise OSError(28, "No space left on device")
 
-    monkeypatch.setattr(os, "fsync", full)
+    with monkeypatch.context() as patch:
+        patch.setattr(shutil, "disk_usage", lambda _: SimpleNamespace(free=1000))
+        assert "MB are needed" in said(lambda: write_backup(home, tmp_path / "x.tar"))
+        file.write_bytes(archive_of(files={"documents.lance/data/x": 10**6}))
+        assert "MB are needed" in said(lambda: restore_backup(file, tmp_path / "new"))
+    monkeypatch.setattr(tarfile.TarFile, "addfile", full)
     assert "MB are needed" in said(lambda: write_backup(home, tmp_path / "x.tar"))
-    assert not (tmp_path / "x.tar").exists()
+    assert [path.name for path in tmp_path.iterdir()] == [file.name]
 
 
 KILLED = """

@@ -27,10 +27,11 @@ def run(home: Path, function: str, **arguments: Any) -> Any:
     return json.loads(done.stdout)
 
 
+@pytest.mark.parametrize("how", ["killed", "failed"])
 def test_at_every_fault_point_nothing_is_lost_or_half_visible_and_work_goes_on(
-    tmp_path: Path,
+    tmp_path: Path, how: str
 ) -> None:
-    assert run(tmp_path / "library", "at_every_place") == []
+    assert run(tmp_path / "library", f"{how}_at_every_place") == []
 
 
 def test_killed_at_random_nothing_is_lost_or_half_visible(tmp_path: Path) -> None:

@@ -2,10 +2,7 @@
 
 from __future__ import annotations
 
-import os
 import shutil
-from collections.abc import Iterator
-from dataclasses import replace
 from datetime import UTC, datetime
 from pathlib import Path
 
@@ -13,7 +10,6 @@ import pytest
 
 from rag.ingest import File, Ingest
 from rag.store import Store, layout, manifests
-from rag.store.checksums import LEDGER, Ledger, checksum_of
 from rag.token_codes import TokenCodec
 from rag.types import AddResult, AskedQuestion, GoldenMark, PassageSpan
 from tests.fakes import DIMENSIONS, FakeEmbedder

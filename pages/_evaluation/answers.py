@@ -64,7 +64,7 @@ def table(answers: Answers) -> dict[str, list[str]]:
     return {
         "Measure": [MEASURES[one] for one in measures],
         **{
-            language(group): [_cell(answers.figures[group].get(one)) for one in measures]
+            plain(language(group)): [_cell(answers.figures[group].get(one)) for one in measures]
             for group in groups
         },
     }

@@ -30,6 +30,7 @@ from rag.cli.printing import (
     printable,
     status_line,
 )
+from rag.cli.upkeep import repair, verify
 
 if TYPE_CHECKING:
     from rag.store import Store
@@ -243,6 +244,8 @@ main.add_command(index)
 main.add_command(injections)
 main.add_command(models)
 main.add_command(restore)
+main.add_command(repair)
+main.add_command(verify)
 
 
 def _files(paths: Sequence[Path], suffixes: Sequence[str]) -> Iterator[Path]:

@@ -12,6 +12,7 @@ if TYPE_CHECKING:
     from rag.pipeline import Pipeline
     from rag.settings import Settings
     from rag.store import Store
+    from rag.types import Notice
 
 
 def settings_of(ctx: click.Context) -> Settings:
@@ -25,7 +26,9 @@ def library_of(ctx: click.Context) -> Store:
     """The library, without its models."""
     from rag.opening import open_library
 
-    return open_library(settings_of(ctx))
+    library = open_library(settings_of(ctx))
+    _tell(library.damage)
+    return library
 
 
 def pipeline_of(ctx: click.Context) -> Pipeline:
@@ -40,7 +43,11 @@ def pipeline_of(ctx: click.Context) -> Pipeline:
             lambda done, total: show(f"Downloading {done / 1e6:,.0f} of {total / 1e6:,.0f} MB")
         ):
             pipeline = open_pipeline(settings, stand_ins=True)
-    notice = index_notice(settings, pipeline.store)
+    _tell(pipeline.store.damage)
+    _tell(index_notice(settings, pipeline.store))
+    return pipeline
+
+
+def _tell(notice: Notice | None) -> None:
     if notice is not None:
         click.secho(str(notice), err=True, fg="yellow")
-    return pipeline

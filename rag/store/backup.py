@@ -83,7 +83,7 @@ def _contents(folder: Path) -> Contents:
         # Reading a column of a table shows that all its files are there.
         with plain_words(str(folder.parent), table):
             rows[table] = matching(lancedb.connect(folder).open_table(table), ["id"]).num_rows
-    paths = sorted(path for path in folder.rglob("*") if path.is_file())
+    paths = sorted(one for one in folder.rglob("*") if one.is_file() and one.name[0] != ".")
     return Contents(
         FORMAT,
         __version__,

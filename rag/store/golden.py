@@ -14,6 +14,7 @@ from lancedb.expr import col
 from rag.fault_points import reached
 from rag.store.checksums import Ledger
 from rag.store.failures import plain_words
+from rag.store.locking import committing
 from rag.store.tables import GOLDEN, GOLDEN_SCHEMA, matching, storable, upsert
 from rag.store.upkeep import merge
 from rag.types import GoldenMark, PassageSpan
@@ -41,7 +42,7 @@ class Golden:
     def put(self, marks: Sequence[GoldenMark], in_place_of: Collection[str] = ()) -> None:
         """Keep these marks in place of those with the same or with the other ids; one commit."""
         latest = {mark.id: mark for mark in marks}
-        with plain_words(self._uri, GOLDEN):
+        with plain_words(self._uri, GOLDEN), committing(self._uri):
             rows = pa.Table.from_pylist(list(map(_row, latest.values())), schema=GOLDEN_SCHEMA)
             commit = upsert(self._table)
             if old := set(in_place_of) - latest.keys():
@@ -68,7 +69,7 @@ class Golden:
     def remove(self, ids: Collection[str]) -> None:
         """Forget these marks; unknown ids are passed over."""
         if ids:
-            with plain_words(self._uri, GOLDEN):
+            with plain_words(self._uri, GOLDEN), committing(self._uri):
                 self._table.delete(col("id").isin(sorted(ids)))
                 self._ledger.seal(GOLDEN)
 

@@ -12,6 +12,8 @@ from lancedb.expr import col, lit
 
 from rag import log
 from rag.fault_points import reached
+from rag.store.locking import committing
+from rag.store.row_checksums import unchanged
 from rag.store.tables import (
     DOCUMENT_COLUMNS,
     DOCUMENTS,
@@ -39,8 +41,9 @@ def finish_removals(tables: Tables) -> None:
         reached("store.healing.row")
         # The row goes when what it stands for is gone for good.
         tables.seal()
-        _delete(tables.documents, "id", record.id)
-        tables.ledger.seal(DOCUMENTS)
+        with committing(tables.connection.uri):
+            _delete(tables.documents, "id", record.id)
+            tables.ledger.seal(DOCUMENTS)
 
 
 def settle_interrupted(tables: Tables) -> None:
@@ -51,12 +54,8 @@ def settle_interrupted(tables: Tables) -> None:
     """
     for record in _with_status(tables, "embedding"):
         # Another process may have been adding it to another index.
-        chunks = max(
-            matching(table, ["id"], col("document_id") == lit(record.id)).num_rows
-            for table in tables.every_chunks()
-        )
-        problems = matching(tables.pages, ["problem"], col("document_id") == lit(record.id))
-        found = problems["problem"].to_pylist()
+        chunks = max(len(_whole(table, record.id, "id")) for table in tables.every_chunks())
+        found = _whole(tables.pages, record.id, "problem")
         settled = replace(record, status="failed", message=_INTERRUPTED)
         if chunks and found:
             read = sum(not problem for problem in found)
@@ -64,8 +63,9 @@ def settle_interrupted(tables: Tables) -> None:
             settled = replace(settled, pages=len(found), pages_read=read)
         reached("store.healing.settle")
         tables.seal()
-        upsert(tables.documents).execute(document_rows(settled))
-        tables.ledger.seal(DOCUMENTS)
+        with committing(tables.connection.uri):
+            upsert(tables.documents).execute(document_rows(settled))
+            tables.ledger.seal(DOCUMENTS)
         log.event(
             "interrupted adding settled",
             texts={"name": record.name},
@@ -90,6 +90,17 @@ def remove_strays(tables: Tables) -> None:
 def _with_status(tables: Tables, *statuses: str) -> list[DocumentRecord]:
     where = col("status").isin(statuses)
     return document_records(matching(tables.documents, DOCUMENT_COLUMNS, where))
+
+
+def _whole(table: Any, document_id: str, column: str) -> list[Any]:
+    """A column of a document's rows; none where a power cut left one that is not as it was."""
+    try:
+        rows = matching(table, table.schema.names, col("document_id") == lit(document_id))
+    except Exception:
+        # Lance raises anything over damaged contents.
+        return []
+    found: list[Any] = rows[column].to_pylist()
+    return [] if False in unchanged(rows) else found
 
 
 def _delete(table: Any, column: str, value: str) -> None:

@@ -17,7 +17,7 @@ from rag.errors import LibraryError
 from rag.fault_points import reached
 from rag.store.checksums import Ledger
 from rag.store.failures import plain_words
-from rag.store.locking import LibraryLock, local_folder
+from rag.store.locking import LibraryLock, committing, local_folder
 from rag.store.recovery import recover
 from rag.store.tables import (
     CHUNKS,
@@ -83,22 +83,24 @@ class Indexes:
 
     def describe(self, fingerprint: str, settings: Mapping[str, Any], *, built: bool) -> None:
         """Write down an index that is not yet; of a known one nothing is changed."""
-        with plain_words(self._uri, INDEXES):
+        with plain_words(self._uri, INDEXES), committing(self._uri):
             if fingerprint not in self._rows():
                 reached("store.indexes.describe")
                 self._write(fingerprint, json.dumps(dict(settings)), built, _NEVER)
 
     def finish(self, fingerprint: str) -> None:
         """Write down that the index holds all documents."""
-        with plain_words(self._uri, INDEXES):
-            row = self._rows()[fingerprint]
+        with plain_words(self._uri, INDEXES), committing(self._uri):
+            row = self._rows().get(fingerprint)
+            if row is None:
+                raise LibraryError("The index was removed while it was built.", "Build it again.")
             reached("store.indexes.finish")
             self._write(fingerprint, row["settings"], True, row["used_at"])
         log.event("index built", index=fingerprint)
 
     def use(self, fingerprint: str) -> None:
         """Write down that questions are asked of this index now, if it is there."""
-        with plain_words(self._uri, INDEXES):
+        with plain_words(self._uri, INDEXES), committing(self._uri):
             rows = self._rows()
             row = rows.get(fingerprint)
             latest = max((one["used_at"] for one in rows.values()), default=_NEVER)
@@ -108,7 +110,7 @@ class Indexes:
 
     def remove(self, fingerprint: str) -> None:
         """Remove the index and free its storage; documents, pages and originals stay."""
-        with plain_words(self._uri, INDEXES):
+        with plain_words(self._uri, INDEXES), committing(self._uri):
             names = table_names(self._connection)
             # The row goes last: without it a table that stayed would count as built.
             if CHUNKS + fingerprint in names:

@@ -24,13 +24,15 @@ from rag.store.failures import in_plain_words, plain_words
 from rag.store.golden import Golden
 from rag.store.healing import finish_removals, settle_interrupted
 from rag.store.indexes import Indexes
-from rag.store.locking import LibraryLock, local_folder
+from rag.store.locking import LibraryLock, committing, local_folder
 from rag.store.losses import steps
 from rag.store.measurements import Measurements
 from rag.store.opening import open_tables
 from rag.store.questions import Questions
 from rag.store.recovery import notice, recover, told
+from rag.store.repairing import Repairs
 from rag.store.search_indexes import fold_in, worth_merging
+from rag.store.snapshots import remove_left_behind
 from rag.store.tables import (
     CHUNK_COLUMNS,
     CHUNKS,
@@ -102,6 +104,7 @@ class Store:
             if not lock.present:
                 store._heal(finish_removals)
                 return store
+            remove_left_behind(Path(uri))
             with lock.ingest(wait=0) as locked:
                 if locked:
                     store._heal(*steps(told(Path(uri))))
@@ -111,6 +114,10 @@ class Store:
     def fingerprint(self) -> str:
         """The name of this index."""
         return str(self._tables.chunks.name).removeprefix(CHUNKS)
+
+    def repairs(self) -> Repairs:
+        """What puts right what was found damaged; see `rag.repair`."""
+        return Repairs(self._tables)
 
     @property
     def damage(self) -> Notice | None:
@@ -165,9 +172,10 @@ class Store:
         reached("store.library.document")
         if record.status == "ready":
             self._ledger.seal(ORIGINALS, PAGES, self._tables.chunks.name)
-        upsert(self._tables.documents).execute(document_rows(record))
-        if record.status != "embedding":
-            self._ledger.seal(DOCUMENTS)
+        with committing(self.uri):
+            upsert(self._tables.documents).execute(document_rows(record))
+            if record.status != "embedding":
+                self._ledger.seal(DOCUMENTS)
 
     @in_plain_words(ORIGINALS)
     def put_original(self, document_id: str, content: bytes) -> None:
@@ -181,6 +189,13 @@ class Store:
         """The bytes of the file, or None."""
         found = matching(self._tables.originals, ["content"], col("id") == lit(document_id))
         return found["content"][0].as_py() if found.num_rows else None
+
+    @in_plain_words(ORIGINALS)
+    def has_original(self, document_id: str) -> bool:
+        """Whether the bytes of the file are there."""
+        return bool(
+            matching(self._tables.originals, ["id"], col("id") == lit(document_id)).num_rows
+        )
 
     @in_plain_words(PAGES)
     def put_pages(self, document: Document) -> None:
@@ -323,7 +338,8 @@ class Store:
                     (self._tables.originals, None),
                 ):
                     if worth_merging(table, self._disk_bytes(f"{table.name}.lance"), fragments):
-                        merge(table, self._ledger)
+                        with committing(self.uri):
+                            merge(table, self._ledger)
                     self._ledger.seal(table.name)
 
     @contextmanager

@@ -10,6 +10,8 @@ from filelock import FileLock, Timeout
 
 _SETUP = ".setup.lock"
 _INGEST = ".ingest.lock"
+_COMMIT = ".commit.lock"
+_POLL_SECONDS = 0.005
 
 
 class LibraryLock:
@@ -64,3 +66,18 @@ class LibraryLock:
 def local_folder(uri: str) -> Path | None:
     """The folder of a library on this machine, or None for one at an address."""
     return None if "://" in uri else Path(uri)
+
+
+@contextmanager
+def committing(uri: str) -> Iterator[None]:
+    """Held while rows are read and written that anybody may write; not to be taken twice.
+
+    LanceDB gives up where many write one table at once, and loses what one of them wrote where two
+    read a row and then write it.
+    """
+    folder = local_folder(uri)
+    if folder is None:
+        yield
+        return
+    with FileLock(folder / _COMMIT).acquire(poll_interval=_POLL_SECONDS):
+        yield

@@ -9,6 +9,7 @@ from lancedb.expr import col, lit
 
 from rag.store.checksums import Ledger
 from rag.store.failures import plain_words
+from rag.store.locking import committing
 from rag.store.tables import MEASUREMENTS, MEASUREMENTS_SCHEMA, matching, upsert
 
 
@@ -29,7 +30,7 @@ class Measurements:
     def put(self, name: str, content: bytes) -> None:
         """Keep the content under the name, in place of what was there."""
         row = {"id": name, "content": content}
-        with plain_words(self._uri, MEASUREMENTS):
+        with plain_words(self._uri, MEASUREMENTS), committing(self._uri):
             rows = pa.Table.from_pylist([row], schema=MEASUREMENTS_SCHEMA)
             upsert(self._table).execute(rows)
             self._ledger.seal(MEASUREMENTS)
@@ -42,6 +43,6 @@ class Measurements:
 
     def remove(self, name: str) -> None:
         """Forget what was kept under the name."""
-        with plain_words(self._uri, MEASUREMENTS):
+        with plain_words(self._uri, MEASUREMENTS), committing(self._uri):
             self._table.delete(col("id") == lit(name))
             self._ledger.seal(MEASUREMENTS)

@@ -11,6 +11,7 @@ from lancedb.expr import col, lit
 from rag.fault_points import reached
 from rag.store.checksums import Ledger
 from rag.store.failures import plain_words
+from rag.store.locking import committing
 from rag.store.tables import QUESTIONS, QUESTIONS_SCHEMA, matching, storable
 from rag.store.upkeep import merge
 from rag.types import AskedQuestion
@@ -39,7 +40,7 @@ class Questions:
             "asked_at": question.asked_at,
             "trace": trace,
         }
-        with plain_words(self._uri, QUESTIONS):
+        with plain_words(self._uri, QUESTIONS), committing(self._uri):
             reached("store.questions.keep")
             self._table.add(pa.Table.from_pylist([row], schema=QUESTIONS_SCHEMA))
             if self._table.version % _COMMITS_BEFORE_MERGING == 0:
@@ -64,6 +65,6 @@ class Questions:
     def remove(self, ids: Collection[str], asker: str) -> None:
         """Forget these questions of the asker."""
         if ids:
-            with plain_words(self._uri, QUESTIONS):
+            with plain_words(self._uri, QUESTIONS), committing(self._uri):
                 self._table.delete(col("id").isin(list(ids)) & (col("asker") == lit(asker)))
                 self._ledger.seal(QUESTIONS)

@@ -26,6 +26,8 @@ from rag.store.tables import matching
 from rag.types import Notice
 
 DAMAGED = "damaged"
+# What LanceDB calls the place of a row: the number of its fragment, then that within it.
+ADDRESS = "_rowaddr"
 _TOLD = "what-happened.jsonl"
 _SETTLED = "settled"
 _PATIENCE_SECONDS = 10.0
@@ -82,7 +84,7 @@ class Aside:
     def keep(self, rows: pa.Table, name: str) -> None:
         """Keep rows beside the files; for good before they are taken out of their table."""
         self.folder.mkdir(parents=True, exist_ok=True)
-        with (self.folder / name).open("ab") as file, pa.ipc.new_file(file, rows.schema) as out:
+        with (self.folder / name).open("wb") as file, pa.ipc.new_file(file, rows.schema) as out:
             out.write_table(rows)
             out.close()
             file.flush()
@@ -344,11 +346,11 @@ def drop_indexes(table: Any, names: Iterable[str]) -> None:
 
 def fragments(table: Any) -> Iterator[tuple[int, int]]:
     """The first and the last row address of each run of rows that share their data files."""
-    addresses = matching(table, ["_rowaddr"])["_rowaddr"].to_numpy()
+    addresses = matching(table, [ADDRESS])[ADDRESS].to_numpy()
     for number in sorted(set((addresses >> 32).tolist())):
         yield number << 32, (number + 1 << 32) - 1
 
 
 def within(first: int, last: int) -> str:
     """The expression for the rows of these addresses."""
-    return f"_rowaddr >= {first} AND _rowaddr <= {last}"
+    return f"{ADDRESS} >= {first} AND {ADDRESS} <= {last}"

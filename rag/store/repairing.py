@@ -6,24 +6,30 @@ Damaged files are moved aside and never deleted. The caller holds the ingest loc
 from __future__ import annotations
 
 from collections.abc import Iterable
-from pathlib import Path
 from typing import Any
 
 import pyarrow as pa
 from lancedb.expr import col, lit
 
+from rag.errors import LibraryError
 from rag.store import layout, manifests, spares
 from rag.store.checksums import checksum_of
-from rag.store.recovery import Aside, drop_indexes, restore_copy, settle, within
+from rag.store.recovery import ADDRESS, Aside, drop_indexes, restore_copy, settle, within
 from rag.store.search_indexes import ensure_indexes
-from rag.store.tables import CHUNKS, ORIGINALS, Tables, matching, table_names, upsert
+from rag.store.tables import CHUNKS, Tables, matching, table_names, upsert
 from rag.store.verifying import DamagedFile, readable, sound
 
 
 class Repairs:
-    """The repairs of one library in a folder."""
+    """The repairs of one library; raises LibraryError for one at an address."""
 
-    def __init__(self, folder: Path, tables: Tables) -> None:
+    def __init__(self, tables: Tables) -> None:
+        folder = tables.ledger.folder
+        if folder is None:
+            raise LibraryError(
+                "A library at an address cannot be repaired from here.",
+                "Restore it with what its provider offers.",
+            )
         self._folder = folder
         self._tables = tables
         self._ledger = tables.ledger
@@ -45,24 +51,34 @@ class Repairs:
         for table, lost in by_table.items():
             if table in names:
                 self._write_anew(self._tables.connection.open_table(table), set(lost))
+                self._ledger.seal(table)
             for name in lost:
                 self._aside.move(name)
             self._ledger.forget(lost)
         for table in names:
             self._ledger.seal(table)
 
-    def rows(self, table_name: str) -> None:
-        """Write all rows of a table anew, but those that are not as they were written."""
-        table = self._tables.connection.open_table(table_name)
-        addresses = matching(table, ["_rowaddr"])["_rowaddr"].to_pylist()
-        for fragment in sorted({address >> 32 for address in addresses}):
-            self._evacuate(table, fragment)
-        self._ledger.seal(table_name)
+    def rows(self, tables: Iterable[str]) -> None:
+        """Write the rows of these tables anew, but those that cannot be read."""
+        for name in tables:
+            table = self._tables.connection.open_table(name)
+            addresses = matching(table, [ADDRESS])[ADDRESS].to_pylist()
+            for fragment in sorted({address >> 32 for address in addresses}):
+                self._evacuate(table, fragment)
+            self._ledger.seal(name)
 
     def drop_chunks(self, fingerprint: str, document_id: str) -> None:
         """Take a document out of one index."""
         table = self._tables.connection.open_table(CHUNKS + fingerprint)
         table.delete(col("document_id") == lit(document_id))
+
+    def drop_original(self, document_id: str) -> None:
+        """Take an original that is not what it was out of the library, and keep its bytes aside."""
+        where = col("id") == lit(document_id)
+        found = matching(self._tables.originals, ["content"], where)
+        if found.num_rows:
+            self._aside.keep(found, f"original-{document_id}.arrow")
+            self._tables.originals.delete(where)
 
     def settle(self) -> None:
         """From now on nothing that was found so far is told any more."""
@@ -96,7 +112,7 @@ class Repairs:
         for rows in readable(table, lambda done, total: None, first, last):
             if not isinstance(rows, int):
                 right = pa.array([one is not False for one in sound(table.name, rows)])
-                kept.append(rows.filter(right).drop_columns(["_rowaddr"]))
+                kept.append(rows.filter(right).drop_columns([ADDRESS]))
         good = pa.concat_tables(kept) if kept else None
         if good is not None and good.num_rows:
             try:
@@ -107,12 +123,4 @@ class Repairs:
                 self._aside.keep(good, f"{table.name}-{fragment}.arrow")
                 table.delete(within(first, last))
                 table.add(good)
-        if table.name == ORIGINALS:
-            self._keep_wrong_originals(table, first, last)
         table.delete(within(first, last))
-
-    def _keep_wrong_originals(self, table: Any, first: int, last: int) -> None:
-        """Keep what is left of originals that are not what they were."""
-        for rows in readable(table, lambda done, total: None, first, last):
-            if not isinstance(rows, int):
-                self._aside.keep(rows.drop_columns(["_rowaddr"]), f"originals-{first}.arrow")

@@ -28,6 +28,16 @@ def row_checksums(rows: pa.Table) -> list[str]:
     return [_checksum(fields) for fields in zip(*columns, strict=True)]
 
 
+def unchanged(rows: pa.Table) -> list[bool | None]:
+    """For each row whether it is as it was written; None for one that has no checksum."""
+    if COLUMN not in rows.column_names:
+        return [None] * rows.num_rows
+    return [
+        kept == made if kept else None
+        for kept, made in zip(rows[COLUMN].to_pylist(), row_checksums(rows), strict=True)
+    ]
+
+
 def _checksum(fields: Sequence[bytes]) -> str:
     digest = hashlib.sha256()
     for field in fields:

@@ -17,12 +17,14 @@ from typing import Any, Literal
 import lancedb
 import pyarrow as pa
 
+from rag.errors import LibraryError
 from rag.store import layout, manifests, spares
 from rag.store.checksums import Ledger, checksum_of
+from rag.store.failures import plain_words
 from rag.store.locking import local_folder
 from rag.store.losses import LOST, RESTORABLE
-from rag.store.recovery import Mended, told, within
-from rag.store.row_checksums import COLUMN, row_checksums
+from rag.store.recovery import ADDRESS, Mended, told, within
+from rag.store.row_checksums import unchanged
 from rag.store.tables import (
     CHUNKS,
     DOCUMENT_COLUMNS,
@@ -90,13 +92,21 @@ class Verification:
 
 
 def verify(uri: str | Path, report: Report = lambda what, done, total: None) -> Verification:
-    """Read every file and row of the library. Raises OSError where the disk gives an error."""
+    """Read every file and row of the library.
+
+    Raises LibraryError where there is none, and where the disk gives an error.
+    """
     folder = local_folder(str(uri))
-    found = _Found(lancedb.connect(str(uri)), report)
-    if folder is not None:
-        found.read_files(folder, Ledger(folder))
-    for table in table_names(found.connection):
-        found.read_table(table)
+    with plain_words(str(uri), "files"):
+        if folder is not None and not folder.is_dir():
+            raise LibraryError(
+                f"There is no library in {folder}.", "Name its folder: rag --home FOLDER verify"
+            )
+        found = _Found(lancedb.connect(str(uri)), report)
+        if folder is not None:
+            found.read_files(folder, Ledger(folder))
+        for table in table_names(found.connection):
+            found.read_table(table)
     return Verification(
         files=found.files,
         size=found.size,
@@ -119,9 +129,9 @@ def readable(
 
     Raises what LanceDB raises where not even the addresses can be read.
     """
-    found = matching(table, ["_rowaddr"], within(first, last))
-    addresses = sorted(found["_rowaddr"].to_pylist())
-    columns = [*table.schema.names, "_rowaddr"]
+    found = matching(table, [ADDRESS], within(first, last))
+    addresses = sorted(found[ADDRESS].to_pylist())
+    columns = [*table.schema.names, ADDRESS]
     step = _ROWS.get(table.name, _ROWS_OF_OTHERS)
     for start in range(0, len(addresses), step):
         yield from _read(table, columns, addresses[start : start + step])
@@ -136,14 +146,8 @@ def sound(table: str, rows: pa.Table) -> list[bool | None]:
             hashlib.sha256(content).hexdigest() == document_id
             for content, document_id in zip(contents, rows["id"].to_pylist(), strict=True)
         ]
-    if COLUMN not in rows.column_names:
-        return [None] * rows.num_rows
     # The address is where a row is, not a part of it.
-    fields = rows.drop_columns(["_rowaddr"]) if "_rowaddr" in rows.column_names else rows
-    return [
-        kept == made if kept else None
-        for kept, made in zip(rows[COLUMN].to_pylist(), row_checksums(fields), strict=True)
-    ]
+    return unchanged(rows.drop_columns([ADDRESS]))
 
 
 class _Found:
@@ -219,7 +223,9 @@ class _Found:
             elif record.status == "ready":
                 if not self._originals.get(record.id, False):
                     parts.append("original")
-                if (record.id, PAGES) in self._broken or self._pages[record.id] < record.pages:
+                lacks = self._pages[record.id] < record.pages
+                # A document whose row was lost has another one, which does not know its kind.
+                if lacks or (record.id, PAGES) in self._broken or not record.media_type:
                     parts.append("pages")
                 for name, documents in self._chunks.items():
                     places = sorted(documents.get(record.id, ()))
@@ -236,8 +242,8 @@ class _Found:
         if name == DOCUMENTS:
             self._records += document_records(rows.select(list(DOCUMENT_COLUMNS)))
         elif name == ORIGINALS:
-            right = map(bool, sound(name, rows))
-            self._originals |= zip(rows["id"].to_pylist(), right, strict=True)
+            whole = map(bool, sound(name, rows))
+            self._originals |= zip(rows["id"].to_pylist(), whole, strict=True)
         elif name == PAGES or name.startswith(CHUNKS):
             ids = rows["document_id"].to_pylist()
             for document_id, right in zip(ids, sound(name, rows), strict=True):

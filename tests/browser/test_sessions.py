@@ -8,7 +8,7 @@ import time
 
 from tests.browser.conftest import CANARY as KEY
 from tests.endpoint import Endpoint
-from tests.trust.sessions import Session, active_sessions, session
+from tests.trust.sessions import Session, active_sessions, played, session
 
 QUESTION = "When is a reranker worth having?"
 
@@ -31,7 +31,7 @@ def test_two_people_at_once_never_see_each_other(written_app: str, chat_endpoint
     async def both() -> list[tuple[Session, list[str]]]:
         return await asyncio.gather(*(person(written_app, canary) for canary in canaries))
 
-    for canary, (tab, problems) in zip(canaries, asyncio.run(both()), strict=True):
+    for canary, (tab, problems) in zip(canaries, played(both()), strict=True):
         assert problems == []
         assert tab.seen == {canary}
         assert "History: 2 questions" in str(tab.shown)
@@ -52,7 +52,7 @@ def test_a_stopped_answer_closes_the_connection_to_the_model(
             started = time.perf_counter()
             await tab.run(tab.pressed("Stop"))
             seconds = time.perf_counter() - started
-            assert chat_endpoint.hung_up.is_set()
+            assert await asyncio.to_thread(chat_endpoint.hung_up.wait, 3)
             assert "The answer was stopped." in tab.text
             assert "Part 3 " in tab.text
             assert "The answer is incomplete." in tab.text
@@ -61,7 +61,7 @@ def test_a_stopped_answer_closes_the_connection_to_the_model(
             assert tab.problems[1:] == []
             return tab, seconds
 
-    tab, seconds = asyncio.run(stopped())
+    tab, seconds = played(stopped())
     assert KEY not in tab.text
     assert seconds < 5, "a second on a quiet machine"
     assert active_sessions(written_app) >= 0

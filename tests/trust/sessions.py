@@ -9,11 +9,13 @@ from __future__ import annotations
 import asyncio
 import re
 import urllib.request
-from collections.abc import AsyncIterator, Callable
+from collections.abc import AsyncIterator, Callable, Coroutine
+from concurrent.futures import ThreadPoolExecutor
 from contextlib import asynccontextmanager
 from dataclasses import dataclass, field
 from pathlib import Path
 from time import perf_counter
+from typing import Any, TypeVar
 from urllib.parse import urlsplit
 
 from streamlit.proto.BackMsg_pb2 import BackMsg
@@ -27,6 +29,7 @@ from websockets.asyncio.client import ClientConnection, connect
 CANARY = re.compile(rb"canary-[0-9a-f]{12}")
 PATIENCE_SECONDS = 240.0
 _JOINER = "\u2060"
+_T = TypeVar("_T")
 
 
 @dataclass
@@ -150,6 +153,12 @@ async def session(url: str, cookie: str = "") -> AsyncIterator[Session]:
         ping_interval=None,
     ) as socket:
         yield Session(socket, url)
+
+
+def played(scene: Coroutine[Any, Any, _T]) -> _T:
+    """What a coroutine gives, run in a thread: playwright keeps an event loop in its own."""
+    with ThreadPoolExecutor(1) as thread:
+        return thread.submit(asyncio.run, scene).result()
 
 
 def _cookie(url: str) -> str:

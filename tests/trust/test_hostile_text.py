@@ -11,11 +11,13 @@ import threading
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import closing, contextmanager, suppress
 from dataclasses import dataclass, field
+from hashlib import sha256
 from pathlib import Path
 
 import pytest
 from markdown_it import MarkdownIt
 
+from rag.errors import UnreadableFile
 from rag.evaluation.golden_sets import GoldenSet
 from rag.evaluation.kept_evaluations import KeptEvaluation, KeptEvaluations
 from rag.evaluation.pipelines import parse_pipelines
@@ -23,12 +25,12 @@ from rag.evaluation.run import evaluate
 from rag.golden.marks import add_marks, made_mark
 from rag.golden.sets import golden_set_of
 from rag.history import recorded
-from rag.ingest import File
+from rag.ingest import File, Ingest, ReportPages
 from rag.opening import open_pipeline
 from rag.pipeline import Pipeline
 from rag.report import html_report
 from rag.settings import EndpointSettings, QuerySettings, Settings
-from rag.types import AddResult, PassageSpan
+from rag.types import AddResult, Chunk, Document, Page, PassageSpan
 from tests.browser.conftest import ARGUMENTS, CHROMIUM, Visit, playwright, serving, visiting
 from tests.browser.test_inspection import READING, Inspection
 from tests.endpoint import MODES, Connection, Endpoint, running_endpoint
@@ -45,6 +47,8 @@ KEY = "sk-canary-77aa01"
 # What the chat model is called: the first word is what it does.
 MODEL = "hostile+![m](http://model.leak.example/m) <img src=http://model.leak.example/n> :red[x]"
 ERROR_WAYS = 6
+UNREADABLE = "no text"
+CHUNK_END = "\n\n\n\n"
 # Nodes that no text may bring, wherever on the page they are.
 FOREIGN = (
     "iframe, object, embed, video, audio, base, form[action], meta[http-equiv], svg image, svg a, "
@@ -119,13 +123,15 @@ def question_of(group: Sequence[Way]) -> str:
     return f"What does {hangar(group)} hold? " + " ".join(way.text for way in group)[:2500]
 
 
-def document_of(way: Way, group: Sequence[Way]) -> File:
-    """Hostile by its name, its heading and its text, in two languages."""
-    text = (
-        f"# {hangar(group)} {' '.join(way.text.split())}\n\nThe {hangar(group)} holds {way.name}: "
-        f"{way.text}\n\n{hangar(group)}里有{way.text}。\n"
-    )
-    return File.holding(f"{way.text}.md", text.encode())
+def document_of(group: Sequence[Way]) -> File:
+    """Hostile by its name and its text."""
+    text = CHUNK_END.join(said_of(way, group) for way in group)
+    return File.holding(" ".join(way.text for way in group) + ".md", text.encode())
+
+
+def said_of(way: Way, group: Sequence[Way]) -> str:
+    """A passage in two languages, short enough to be shown whole."""
+    return f"{hangar(group)} holds {way.name}: {way.text}\n\n{hangar(group)}里有{way.name}。"
 
 
 def as_asked(connection: Connection) -> None:
@@ -168,21 +174,40 @@ def hostile(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Hostile]:
             yield Hostile(url, home, pipeline, endpoint, names)
 
 
+def read_here(content: bytes, name: str, report: ReportPages) -> Document:
+    """One page, without a process a file."""
+    text = content.decode()
+    if text.startswith(UNREADABLE):
+        raise UnreadableFile(f"{name} holds {text}.", f"Do not open {text}.")
+    page = Page(1, text)
+    return Document(sha256(content).hexdigest(), name, "text/markdown", len(content), (page,))
+
+
+def chunks_of(document: Document) -> list[Chunk]:
+    """A chunk a way, each under a hostile heading."""
+    chunks: list[Chunk] = []
+    start = 0
+    for text in document.pages[0].text.split(CHUNK_END):
+        end = start + len(text)
+        name = f"{document.id[:16]}-{len(chunks)}"
+        heading = text.partition(": ")[2].partition("\n")[0]
+        chunks.append(Chunk(name, document.id, len(chunks), 1, start, end, text, heading))
+        start = end + len(CHUNK_END)
+    return chunks
+
+
 def fill(pipeline: Pipeline) -> list[str]:
     """Hostile documents, unreadable ones, golden questions, drafts and an evaluation."""
-    files = [document_of(way, group) for group in GROUPS for way in group]
-    everything = "\n\n".join(f"# {way.text}\n\n{way.name}: {way.text}" for way in WAYS)
-    files.append(File.holding(f"all {WAYS[0].text}.md", everything.encode()))
+    files = [document_of(group) for group in GROUPS]
     files += [
-        File.holding(f"{way.text}.pdf", f"no pdf {way.text}".encode()) for way in WAYS[:ERROR_WAYS]
+        File.holding(f"{way.text}.pdf", f"{UNREADABLE} {way.text}".encode())
+        for way in WAYS[:ERROR_WAYS]
     ]
-    added = [event for event in pipeline.add(files) if isinstance(event, AddResult)]
-    assert [str(one.outcome) for one in added] == ["added"] * (len(WAYS) + 1) + [
-        "failed"
-    ] * ERROR_WAYS
+    ingest = Ingest(pipeline.store, pipeline.embedder, pipeline.codec, read_here, chunks_of)
+    added = [str(event.outcome) for event in ingest.add(files) if isinstance(event, AddResult)]
+    assert added == ["added"] * len(GROUPS) + ["failed"] * ERROR_WAYS
     documents = {one.id: one for one in pipeline.store.documents() if one.status == "ready"}
-    ready = [document for document in documents if documents[document].name.startswith("all")]
-    chunks = pipeline.store.chunks(ready[0])
+    chunks = [chunk for document in documents for chunk in pipeline.store.chunks(document)]
     marks = [
         made_mark(
             way.text,
@@ -193,7 +218,7 @@ def fill(pipeline: Pipeline) -> list[str]:
             origin="drafted" if place % 8 == 0 else "marked",
             answer=way.text,
         )
-        for place, (way, chunk) in enumerate(zip(WAYS, chunks * len(WAYS), strict=False))
+        for place, (way, chunk) in enumerate(zip(WAYS, chunks, strict=True))
     ]
     add_marks(pipeline.store.golden, marks)
     settings = pipeline.settings
@@ -201,7 +226,7 @@ def fill(pipeline: Pipeline) -> list[str]:
         golden_set_of(pipeline.store),
         parse_pipelines("dense,lexical", settings.query),
         settings,
-        limit=20,
+        limit=8,
         opened=lambda settings, index: pipeline,
     )
     KeptEvaluations(pipeline.store.measurements).keep(KeptEvaluation(found, "library", ""))
@@ -277,8 +302,7 @@ def test_no_answer_source_or_question_calls_out_while_it_streams_or_after(
         assert_inert(visit)
         # The sources are shown word by word.
         assert all(f"holds {way.name}" in shown for way in group)
-        assert sum(way.host in shown for way in group) >= len(group) - 2
-        assert "Invented source numbers" in shown or "[1]" in shown
+        assert sum(way.host in shown for way in group) >= len(group) - 3
         answer.get_by_role("button", name="Why?").first.click()
         visit.page.get_by_text("Each line is a passage").wait_for()
         visit.settle()
@@ -328,10 +352,12 @@ def test_the_library_its_previews_and_its_failures_only_show_hostile_names_and_t
     with watched(enclosed, sink, hostile, record_property) as visit:
         visit.open("Library")
         remove = visit.page.get_by_role("button", name="Remove", exact=True)
-        # The newest are on top: unreadable files, the document of all ways, then one a way.
-        for row in range(ERROR_WAYS - 1, ERROR_WAYS + 3):
+        shown = ""
+        for row in range(len(GROUPS) + 1):
             visit.choose(lambda table, row=row: row, remove)
             assert_inert(visit)
+            shown += visit.text
+        assert sum(f"holds {way.name}" in shown for way in WAYS) > len(WAYS) / 2
         visit.upload(f"up {WAYS[0].text.replace('/', ':')}.md", WAYS[1].text.encode())
         visit.upload(f"up {WAYS[1].text.replace('/', ':')}.pdf", b"no pdf ![x](URL)")
         visit.finish_adding()

@@ -19,7 +19,7 @@ import pytest
 
 from tests.browser.conftest import serving
 from tests.endpoint import MODES, Connection, Endpoint, running_endpoint
-from tests.trust.sessions import CANARY, Session, active_sessions, memory, session
+from tests.trust.sessions import CANARY, active_sessions, memory, played, session
 
 SAMPLE = Path(__file__).parents[2] / "data" / "sample"
 QUESTIONS = (
@@ -32,7 +32,7 @@ QUESTIONS = (
 MEGABYTE = 1_000_000
 # Streamlit forgets a tab that was closed after so long; two minutes if nobody says otherwise.
 FORGOTTEN_SECONDS = 2
-PEOPLE = {"RAG_LIMITS_SESSION_QUESTIONS": "0", "RAG_LIMITS_ALL_QUESTIONS": "0"}
+UNLIMITED = {"RAG_LIMITS_SESSION_QUESTIONS": "0", "RAG_LIMITS_ALL_QUESTIONS": "0"}
 
 
 @pytest.fixture(scope="module")
@@ -61,17 +61,19 @@ def remembers(seconds: float) -> Callable[[Connection], None]:
 
 
 @contextmanager
-def crowded_app(library: Path, seconds: float, **limits: str) -> Iterator[tuple[str, Endpoint]]:
+def crowded_app(
+    library: Path, seconds: float, **environment: str
+) -> Iterator[tuple[str, Endpoint]]:
     """The app over the library with a model that remembers, and its endpoint."""
     with pytest.MonkeyPatch.context() as patch, running_endpoint() as endpoint:
         patch.setitem(MODES, "remembers", remembers(seconds))
-        with serving(
-            library,
-            OPENAI_BASE_URL=endpoint.base_url,
-            RAG_LLM_MODEL="remembers",
-            STREAMLIT_SERVER_DISCONNECTED_SESSION_TTL=str(FORGOTTEN_SECONDS),
-            **limits,
-        ) as url:
+        settings = {
+            "OPENAI_BASE_URL": endpoint.base_url,
+            "RAG_LLM_MODEL": "remembers",
+            "STREAMLIT_SERVER_DISCONNECTED_SESSION_TTL": str(FORGOTTEN_SECONDS),
+            **environment,
+        }
+        with serving(library, **settings) as url:
             yield url, endpoint
 
 
@@ -127,9 +129,9 @@ def foreign_histories(endpoint: Endpoint) -> int:
     return sum(len(set(CANARY.findall(prompt))) > 1 for prompt in prompts)
 
 
-async def warmed_up(url: str) -> int:
+async def warmed_up(url: str, people: int = 3) -> int:
     """Let the models be loaded and used; gives the memory after that, in bytes."""
-    for _ in range(3):
+    for _ in range(people):
         async with session(url) as tab:
             await tab.run()
             for question in QUESTIONS:
@@ -180,3 +182,139 @@ async def crowd_of(
         "MB more afterwards": round((after - before) / MEGABYTE),
         "sessions afterwards": active_sessions(url),
     }
+
+
+@pytest.mark.row("18, 19")
+def test_fifty_people_at_once_are_answered_and_never_see_each_other(
+    library: Path, record_property: Callable[[str, object], None]
+) -> None:
+    with crowded_app(library, 2.0, **UNLIMITED) as (url, endpoint):
+        crowd, figures = played(crowd_of(url, endpoint, people=50, questions=10))
+    for name, value in figures.items():
+        record_property(name, value)
+    assert crowd.problems == []
+    assert crowd.foreign == set()
+    assert len(crowd.answers) == 500
+    assert figures["prompts with two canaries"] == 0
+    assert figures["sessions afterwards"] == 0
+    assert figures["MB a session while open"] <= 10
+    assert figures["MB more afterwards"] <= 50
+
+
+async def one_after_the_other(url: str, people: int, lanes: int, seconds: float) -> list[int]:
+    """People who come, ask once and go, `lanes` at a time; the memory after each, in bytes.
+
+    Ends early after so many seconds.
+    """
+    memories: list[int] = []
+    coming = iter(range(people))
+    end = time.monotonic() + seconds
+
+    async def lane() -> None:
+        for number in coming:
+            if time.monotonic() > end:
+                return
+            async with session(url) as tab:
+                await tab.run()
+                await tab.ask(QUESTIONS[number % len(QUESTIONS)])
+                assert tab.problems == []
+            memories.append(memory(url))
+
+    await asyncio.gather(*(lane() for _ in range(lanes)))
+    return memories
+
+
+def slope(memories: list[int]) -> float:
+    """Megabytes more from one session to the next."""
+    return linear_regression(range(len(memories)), memories).slope / MEGABYTE
+
+
+@pytest.mark.row(20)
+def test_a_thousand_people_one_after_the_other_leave_nothing_behind(
+    library: Path, record_property: Callable[[str, object], None]
+) -> None:
+    with crowded_app(library, 0.0, **UNLIMITED) as (url, _):
+        played(warmed_up(url))
+        started = time.monotonic()
+        memories = played(one_after_the_other(url, 1_000, lanes=4, seconds=480))
+        seconds = time.monotonic() - started
+        played(forgotten(url))
+        left = active_sessions(url)
+    growth = slope(memories[-500:])
+    record_property("sessions", len(memories))
+    record_property("seconds", round(seconds))
+    record_property("sessions afterwards", left)
+    record_property("MB a session, last 500", round(growth, 3))
+    assert len(memories) >= 500, "too slow to tell"
+    assert left == 0
+    assert growth <= 0.1
+
+
+@pytest.mark.row(22)
+def test_who_asks_too_much_is_told_and_the_others_are_answered(
+    library: Path, record_property: Callable[[str, object], None]
+) -> None:
+    async def scene(url: str) -> tuple[int, int, list[str], list[float]]:
+        async with session(url) as greedy, session(url) as other:
+            await asyncio.gather(greedy.run(), other.run())
+            await other.ask(QUESTIONS[0])
+            answered, told, seconds = 0, 0, []
+            for number in range(100):
+                await greedy.ask(f"{QUESTIONS[number % len(QUESTIONS)]} {number}")
+                refused = any("Ask again in" in problem for problem in greedy.problems)
+                told += refused
+                answered += not greedy.problems
+                if number % 20 == 0:
+                    seconds.append(await other.ask(QUESTIONS[1]))
+            return answered, told, other.problems, seconds
+
+    with crowded_app(
+        library, 0.0, RAG_LIMITS_SESSION_QUESTIONS="20", RAG_LIMITS_ALL_QUESTIONS="1000"
+    ) as (url, _):
+        played(warmed_up(url, people=1))
+        started = time.monotonic()
+        answered, told, problems, seconds = played(scene(url))
+        minutes = (time.monotonic() - started) / 60
+    record_property("asked", 100)
+    record_property("answered", answered)
+    record_property("told to wait", told)
+    record_property("minutes", round(minutes, 1))
+    record_property("the other's slowest answer s", round(max(seconds), 1))
+    assert answered + told == 100
+    assert answered <= 20 * (minutes + 1)
+    assert told >= 1
+    assert problems == []
+
+
+@pytest.mark.row(22)
+def test_an_endless_answer_ends_and_a_stopped_one_hangs_up_within_a_second(
+    library: Path, record_property: Callable[[str, object], None]
+) -> None:
+    async def ended(url: str) -> str:
+        async with session(url) as tab:
+            await tab.run()
+            await tab.ask(QUESTIONS[0])
+            return tab.text
+
+    async def stopped(url: str, endpoint: Endpoint) -> list[float]:
+        seconds = []
+        for _ in range(5):
+            async with session(url) as tab:
+                await tab.run()
+                await tab.send(tab.typed(QUESTIONS[0]))
+                await tab.heard(lambda _: "and so on" in tab.text)
+                endpoint.hung_up.clear()
+                started = time.perf_counter()
+                stopping = asyncio.create_task(tab.run(tab.pressed("Stop")))
+                assert await asyncio.to_thread(endpoint.hung_up.wait, 10)
+                seconds.append(time.perf_counter() - started)
+                await stopping
+                assert "The answer was stopped." in tab.text
+        return seconds
+
+    with crowded_app(library, 0.0, RAG_LLM_MODEL="endless+slow", **UNLIMITED) as (url, endpoint):
+        assert "The answer is incomplete." in played(ended(url))
+        seconds = played(stopped(url, endpoint))
+    record_property("stops", len(seconds))
+    record_property("slowest stop s", round(max(seconds), 2))
+    assert max(seconds) <= 1

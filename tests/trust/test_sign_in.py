@@ -24,7 +24,9 @@ from tests.sessions import XSRF, Browser, element, elements, fetch
 
 ROOT = Path(__file__).parents[2]
 PAGES = sorted((ROOT / "pages").glob("[!_]*.py"))
-NAME, TEXT = "canary-7d1f-name.md", "canary-7d1f-text"
+# No marks in them, which the page would escape.
+CANARY = "canary7d1f"
+NAME, TEXT = f"{CANARY}name", f"{CANARY}text"
 DOCUMENT = f"# 仓库\n\nThe password of the store room is {TEXT}. 仓库的口令是 {TEXT}。\n"
 ALLOWED = "Ada@example.org *@example.com"
 ADA = {"email": "ada@example.org", "name": "Ada 艾达"}
@@ -50,7 +52,7 @@ class App:
 @pytest.fixture(scope="module")
 def app(tmp_path_factory: pytest.TempPathFactory) -> Iterator[App]:
     folder = tmp_path_factory.mktemp("sign-in")
-    home, document = folder / "library", folder / NAME
+    home, document = folder / "library", folder / f"{NAME}.md"
     document.write_text(DOCUMENT, encoding="utf-8")
     command = [sys.executable, "-c", "from rag.cli import main; main()", "--home", str(home)]
     subprocess.run([*command, "add", str(document)], check=True, capture_output=True)
@@ -124,12 +126,12 @@ def test_only_your_people_get_any_document_text(
         received = knock_everywhere(browser, cookies(browser), origin)
         assert b"Sign in" in received, name
         tried += 1
-        leaks += [name] if b"canary-7d1f" in received or b"chunks" in received else []
+        leaks += [name] if CANARY.encode() in received or b"chunks" in received else []
     for name, origin in {"not signed in": "", "a raw WebSocket": None}.items():
         received = knock_everywhere(Browser(app.url), origin=origin)
         assert b"Sign in" in received, name
         tried += 1
-        leaks += [name] if b"canary-7d1f" in received or b"chunks" in received else []
+        leaks += [name] if CANARY.encode() in received or b"chunks" in received else []
     app.provider.forged = True
     assert "_streamlit_user" not in app.person().cookies
     app.provider.forged = False
@@ -172,7 +174,7 @@ def test_signing_out_and_leaving_the_allow_list_close_the_library(app: App) -> N
     assert "_streamlit_user" not in ada.cookies
     assert "_streamlit_user" in signed_in
     with ada.connect() as socket:
-        assert b"canary-7d1f" not in as_bytes(ada, socket, page="library")
+        assert CANARY.encode() not in as_bytes(ada, socket, page="library")
 
 
 def readable(received: bytes) -> str:
@@ -196,15 +198,15 @@ def test_uploads_and_downloads_are_for_your_people_only(app: App) -> None:
             assert found.headers["Content-Disposition"].startswith("attachment")
             assert found.headers["X-Content-Type-Options"] == "nosniff"
         assert [Path(path).suffix for path in downloads] == [".json", ".html"]
-    request = urllib.request.Request(
-        f"{app.url}/_stcore/upload_file/any/any",
-        data=b"x",
-        method="PUT",
-        headers={"X-Xsrftoken": eve.cookies[XSRF]},
-    )
-    assert fetch(request, eve.jar).status == 403
-    request.add_header("X-Xsrftoken", ada.cookies[XSRF])
-    assert fetch(request, ada.jar).status == 400, "the session does not exist, but Ada may ask"
+    for person, status in ((eve, 403), (ada, 400)):
+        request = urllib.request.Request(
+            f"{app.url}/_stcore/upload_file/any/any",
+            data=b"x",
+            method="PUT",
+            headers={"X-Xsrftoken": person.cookies[XSRF]},
+        )
+        # There is no such session, which only Ada is told.
+        assert fetch(request, person.jar).status == status
 
 
 @pytest.mark.row(30)
