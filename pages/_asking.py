@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
+from dataclasses import dataclass, field
+from threading import Event
 from time import monotonic
 from typing import NoReturn
 
@@ -21,6 +23,8 @@ from rag.types import Notice, Record, Turn
 
 # How often an answer is drawn while it is written; what came in between is drawn with it.
 _DRAW_SECONDS = 0.1
+# How long a run that was given up may take to end: it finishes what it computes.
+_ENDING_SECONDS = 10.0
 
 
 @st.cache_resource(show_spinner=False)
@@ -42,57 +46,84 @@ def admit(question: str, box: str) -> None:
         _refuse(question, error.notice, box)
 
 
-def ask(question: str, turns: Sequence[Turn], box: str, keep: Callable[[Record], None]) -> Record:
-    """Ask, and show the answer while it is written, with a way to stop it.
+@dataclass
+class _Going:
+    """A question on its way in one run of the page.
 
-    `keep` takes the record, also of an answer that is given up. A question that cannot be answered
-    goes back into the chat box with the key `box`, see `returned`; one whose run is given up before
-    its answer began waits for the next run.
+    Streamlit begins the next run while the one before is still ending, and what that one then
+    writes into the session is lost. So the next run looks here what became of the question.
     """
-    place, stop = st.empty(), st.empty()
+
+    question: str
+    stopped: bool = False
+    record: Record | None = None
+    ended: Event = field(default_factory=Event)
+
+
+def ask(question: str, turns: Sequence[Turn], box: str) -> Record:
+    """Ask, and show the answer in one element while it is written, with a way to stop it.
+
+    A question that cannot be answered goes back into the chat box with the key `box`, see
+    `returned`. What becomes of one whose run is given up, `settled` says.
+    """
+    going, history = _Going(question), ui.history()
+    st.session_state[f"{box}-going"] = going
+    forget(box)
+    live = st.empty()
     try:
-        reply = _begun(question, turns, box, place, stop)
+        with live.container():
+            place = st.empty()
+            reply = _begun(going, turns, box, place)
+        try:
+            _show(reply, place)
+        except BaseException:
+            # Streamlit ends a run that is no longer wanted by raising.
+            reply.stop()
+            raise
+        finally:
+            going.record = record = recorded(reply.trace, reply.answer)
+            ui.keep(record, history)
+        live.empty()
     except RAGError as error:
         _refuse(question, error.notice, box)
-    forget(box)
-    try:
-        _show(reply, place)
-    except BaseException:
-        # Streamlit ends a run that is no longer wanted by raising.
-        reply.stop()
-        raise
     finally:
-        record = recorded(reply.trace, reply.answer)
-        keep(record)
-        ui.keep(record)
-    place.empty()
-    stop.empty()
+        going.ended.set()
+    st.session_state.pop(f"{box}-going", None)
     return record
 
 
-def _begun(
-    question: str,
-    turns: Sequence[Turn],
-    box: str,
-    place: DeltaGenerator,
-    stop: DeltaGenerator,
-) -> Reply:
-    """The answer in the making, once it is this question's turn. Raises RAGError."""
-    let_wait(box, question)
-    stop.button(
-        "Stop",
-        key=f"{box}-stop",
-        icon=":material/stop_circle:",
-        help="End the answer here; what is written stays",
-        on_click=_return_waiting,
-        args=(box,),
-    )
+def settled(box: str) -> Record | None:
+    """Before a box is drawn: the answer that was given up as far as it was written, or None.
 
-    def show_place(before: int) -> None:
+    A question that was given up before its answer began goes back into the box where it was
+    stopped, and waits to be asked again where something else was pressed.
+    """
+    going: _Going | None = st.session_state.pop(f"{box}-going", None)
+    if going is None:
+        return None
+    going.ended.wait(_ENDING_SECONDS)
+    if going.record is None and going.stopped:
+        st.session_state[box] = going.question
+    elif going.record is None:
+        let_wait(box, going.question)
+    return going.record
+
+
+def _begun(going: _Going, turns: Sequence[Turn], box: str, place: DeltaGenerator) -> Reply:
+    """The answer in the making, once it is this question's turn. Raises RAGError."""
+
+    def show_line(before: int) -> None:
         place.caption(f"{ui.counted(before, 'question')} before yours …" if before else "")
 
+    st.button(
+        "Stop", key=f"{box}-stop", icon=":material/stop_circle:", on_click=_stop, args=(going,)
+    )
     with st.spinner("Looking through the library …"):
-        return ui.pipeline().ask(question, turns, show_place)
+        return ui.pipeline().ask(going.question, turns, show_line)
+
+
+def _stop(going: _Going) -> None:
+    going.stopped = True
 
 
 def _show(reply: Reply, place: DeltaGenerator) -> None:
@@ -121,21 +152,15 @@ def forget(box: str) -> None:
 
 def returned(box: str) -> Notice | None:
     """Before a box is drawn: what was refused goes back into it. Gives why it was refused."""
-    question, notice = st.session_state.pop(f"{box}-refused", ("", None))
-    if question:
-        st.session_state[box] = question
+    refused: tuple[str, Notice] | None = st.session_state.pop(f"{box}-refused", None)
+    if refused is None:
+        return None
+    st.session_state[box], notice = refused
     return notice
 
 
 def _refuse(question: str, notice: Notice, box: str) -> NoReturn:
     forget(box)
+    st.session_state.pop(f"{box}-going", None)
     st.session_state[f"{box}-refused"] = question, notice
     st.rerun()
-
-
-def _return_waiting(box: str) -> None:
-    """A question that is stopped before its answer began goes back into its box."""
-    question = waiting(box)
-    forget(box)
-    if question:
-        st.session_state[box] = question

@@ -152,6 +152,7 @@ def pipeline_of(settings: Settings) -> Pipeline:
 
     A failure is raised, and forgotten, so that the next call tries again.
     """
+    people.ensure_may_come_in()
     index = opening.index_in_use(settings)
     try:
         here = loading(settings, index).waited_for()
@@ -204,10 +205,10 @@ def history() -> History:
     return History(library(), visitor())
 
 
-def keep(record: Record) -> None:
+def keep(record: Record, history: History) -> None:
     """Keep a question in the history; where that fails, say so and go on."""
     try:
-        history().keep(record)
+        history.keep(record)
     except RAGError as error:
         show_notice(Notice(f"The question could not be kept. {error.message}", error.hint))
 

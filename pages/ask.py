@@ -43,6 +43,9 @@ def page() -> None:
     ui.sidebar(records)
     with ui.errors_shown():
         index.show_notice()
+    given_up = asking.settled(_BOX)
+    if given_up is not None and given_up.id not in {one.id for one in history}:
+        history.append(given_up)
     refused = asking.returned(_BOX)
     question = asked()
     if question:
@@ -108,13 +111,17 @@ def ask(question: str, history: list[Record]) -> None:
     show_question(question)
     with st.chat_message("assistant", avatar=":material/frame_inspect:"):
         turns = [Turn(one.trace.searched, one.answer.text) for one in history if one.answer]
-        show_answer(number, asking.ask(question, turns, _BOX, history.append))
+        record = asking.ask(question, turns, _BOX)
+        history.append(record)
+        show_answer(number, record)
 
 
 def show_exchange(number: int, record: Record) -> None:
     """A question and its answer, as they were."""
     show_question(record.trace.question)
     with st.chat_message("assistant", avatar=":material/frame_inspect:"):
+        # Where the answer was shown while it was written: all else stays in its place.
+        st.empty()
         show_answer(number, record)
 
 

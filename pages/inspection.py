@@ -59,6 +59,9 @@ def choose_question() -> None:
     """A new question, one of the history, or a file."""
     left, middle, right = st.columns([5, 4, 2.2], vertical_alignment="center")
     with left:
+        given_up = asking.settled(_BOX)
+        if given_up is not None:
+            ui.inspect(given_up)
         refused = asking.returned(_BOX)
         question = st.chat_input("Ask a new question", key=_BOX) or asking.waiting(_BOX)
     asked = {one.id: one for one in ui.history().listed()[:_LISTED]}
@@ -81,7 +84,7 @@ def choose_question() -> None:
         ui.show_problem(refused)
     if question:
         asking.admit(question, _BOX)
-        asking.ask(question, [], _BOX, ui.inspect)
+        ui.inspect(asking.ask(question, [], _BOX))
         st.rerun()
 
 

@@ -8,8 +8,8 @@ import sys
 import threading
 from contextlib import suppress
 
-# A tenth of the weight of a question where both want the processor.
-_NICENESS = 10
+# A third of the weight of a question where both want the processor.
+_NICENESS = 5
 
 
 def lower_priority() -> None:

@@ -33,6 +33,8 @@ POINTS = {
     "store.library.original": "its row says that it is being added; its bytes are not kept",
     "store.library.pages": "its bytes are kept; its pages are not",
     "store.library.chunks": "its pages are kept and its chunks encoded; no chunk is written",
+    "store.checksums.flush": "files of a table are written; the disk may not hold them for good",
+    "store.checksums.append": "the disk holds them for good; the checksums are not written down",
     "store.library.optimize": "documents are ready; the search indexes do not know them",
     "store.library.merge": "the search indexes are up to date; small files are not merged",
     "store.healing.settle": "nobody adds a document any more; its row says that somebody does",

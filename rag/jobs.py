@@ -8,6 +8,7 @@ from threading import Thread
 from typing import Generic, Protocol, TypeVar
 
 from rag import log
+from rag.background import lower_priority, return_memory
 from rag.errors import RAGError
 from rag.ingest import Event, File
 from rag.types import AddResult, IndexProgress, Notice, Progress
@@ -68,6 +69,7 @@ class Job:
         self._thread.join(seconds)
 
     def _run(self, work: Callable[[], None]) -> None:
+        lower_priority()
         try:
             with log.refusals("work"):
                 work()
@@ -80,6 +82,8 @@ class Job:
                 f"{self.unfinished.message.removesuffix('.')} ({name}, {reference} in the log)."
             )
             self.problem = Notice(message, self.unfinished.hint)
+        finally:
+            return_memory()
 
 
 class AddJob(Job):

@@ -9,7 +9,7 @@ from __future__ import annotations
 from pydantic import ValidationError
 
 from rag import log
-from rag.errors import SettingsError
+from rag.errors import LibraryError, SettingsError
 from rag.models.bundled import DIMENSIONS as BUNDLED_DIMENSIONS
 from rag.models.embedders import make_embedder
 from rag.models.stand_ins import answerer_of, reranker_of
@@ -113,7 +113,11 @@ def open_pipeline(
         )
     store = _opened(settings, index, embedder.dimensions)
     if store.state().chunks and index == index_in_use(settings):
-        store.indexes.use(index.fingerprint)
+        try:
+            store.indexes.use(index.fingerprint)
+        except LibraryError as error:
+            # A full disk keeps nobody from asking.
+            log.event("index in use not noted", error=error)
     return Pipeline(
         settings=settings,
         store=store,

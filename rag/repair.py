@@ -23,12 +23,13 @@ Opened = Callable[[Settings, IndexSettings], Pipeline]
 
 @dataclass(frozen=True, slots=True)
 class Repaired:
-    """What was repaired, by name, and what is `left` to find after that.
+    """What was repaired, by name, and what there is `left` to find after that.
 
-    `add_again` are documents whose file is needed: their original is damaged or lost. `problems`
-    says what kept others from being restored.
+    `at_the_start` was mended when the library was opened. The files of the documents in `add_again`
+    are needed: their original is damaged or lost. `problems` kept others from being restored.
     """
 
+    at_the_start: tuple[str, ...]
     restored: tuple[str, ...]
     add_again: tuple[str, ...]
     problems: tuple[str, ...]
@@ -66,6 +67,7 @@ def repair(
         left = replace(left, earlier=())
     log.event("library repaired", documents=len(work.restored), left=len(left.documents))
     return Repaired(
+        at_the_start=tuple(map(str, found.earlier)),
         restored=tuple(sorted(work.restored.values())),
         add_again=tuple(one.name for one in left.documents if "original" in one.parts),
         problems=tuple(work.problems),

@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import ipaddress
 import os
+import re
 import sys
 from collections.abc import Iterator, Sequence
 from pathlib import Path
 
 from rag import log, log_events, sign_in
-from rag.errors import MissingDependency, RAGError
+from rag.errors import MissingDependency, RAGError, SettingsError
 from rag.settings import LogSettings, Settings, load_settings
 from rag.types import Notice
 
 _MEGABYTE = 1024 * 1024
+# A name, or all names of a domain; `https://rag.example.org/` is an address and none.
+_HOST_NAME = re.compile(r"(?:\*\.)?[\w.-]+")
 # The names of this machine, under which the page is always to be had.
 _OWN_NAMES = ("localhost", "127.0.0.1")
 
@@ -40,9 +43,13 @@ def serve(settings: Settings, port: int, address: str, host_names: Sequence[str]
     """Replace this process by Streamlit, which serves until it is stopped.
 
     `host_names` are the names that people may type, besides those of this machine. Raises
-    SettingsError or MissingDependency where people must sign in but could not.
+    SettingsError for what is no such name, and SettingsError or MissingDependency where people
+    must sign in but could not.
     """
     folder = page_folder()
+    for name in host_names:
+        if not _HOST_NAME.fullmatch(name):
+            raise SettingsError(f"{name!r} is not a host name.", "Write it as rag.example.org.")
     auth = sign_in.auth_section(sign_in.secrets_files(folder)) if settings.people.sign_in else {}
     sign_in.check(settings, auth)
     os.environ["RAG_HOME"] = str(settings.home)

@@ -150,8 +150,10 @@ def groups(size: int) -> list[tuple[Way, ...]]:
     """All ways, so many together; a way that leaves something open is the last of its group."""
     together = [way for way in WAYS if not way.alone]
     found = [together[start : start + size] for start in range(0, len(together), size)]
-    for place, way in enumerate(way for way in WAYS if way.alone):
-        found[place].append(way)
+    open_ended = [way for way in WAYS if way.alone]
+    found += [[] for _ in open_ended[len(found) :]]
+    for group, way in zip(found, open_ended, strict=False):
+        group.append(way)
     return [tuple(group) for group in found]
 
 

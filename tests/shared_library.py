@@ -31,6 +31,7 @@ from rag.ingest import File, ReportPages
 from rag.opening import open_pipeline, switch_index
 from rag.pipeline import Pipeline
 from rag.settings import IndexSettings, ReadingLimits, Settings, load_settings
+from rag.settings_file import save_settings
 from rag.store import Store
 from rag.types import AddResult, Document, Page
 from tests import fakes
@@ -52,6 +53,14 @@ UNWANTED = range(8, 14)
 CONTESTED = range(14, 18)
 # From here on a thread has files of its own.
 OWN, OWN_FILES = 100, 6
+# Of each of these one thread is the owner.
+_SETTINGS = (
+    "input_tokens",
+    "output_tokens",
+    "embedding_tokens",
+    "rerank_tokens",
+    "rerank_searches",
+)
 
 
 def name(number: int) -> str:
@@ -99,6 +108,7 @@ class Told:
     removed: list[int] = field(default_factory=list)
     questions: list[str] = field(default_factory=list)
     marks: list[str] = field(default_factory=list)
+    saved: dict[str, float] = field(default_factory=dict)
     problems: list[str] = field(default_factory=list)
     done: Counter[str] = field(default_factory=Counter)
 
@@ -124,6 +134,7 @@ class Thread:
             (2, self.mark),
             (1, self.build),
             (1, self.switch),
+            (2, self.save),
             (1, self.optimize),
             (1, self.start_again),
         ]
@@ -212,6 +223,15 @@ class Thread:
         if index is not None:
             switch_index(settings(self.home), index)
 
+    def save(self) -> None:
+        """Save a setting that nobody else saves."""
+        for own in _SETTINGS[self.number : self.number + 1]:
+            before = settings(self.home)
+            value = self.told.saved.pop(own, 0) + 1
+            prices = before.prices.model_copy(update={own: value})
+            save_settings(before, before.model_copy(update={"prices": prices}), {})
+            self.told.saved[own] = value
+
     def optimize(self) -> None:
         self.pipeline.store.optimize()
 
@@ -233,7 +253,7 @@ def _worker(home: Path, process: int, seconds: float, seed: int) -> None:
         (home.parent / f"told-{user.number}.json").write_text(json.dumps(told))
 
 
-_FIELDS = ("there", "added", "removed", "questions", "marks", "problems", "done")
+_FIELDS = ("there", "added", "removed", "questions", "marks", "saved", "problems", "done")
 
 
 def _first(home: Path) -> None:
@@ -267,6 +287,9 @@ def _check(home: Path) -> None:
         if index.fingerprint in {one.fingerprint for one in here.store.indexes.listed()}:
             wrong += _wrong(open_pipeline(settings(home), index), there)
     for one in told:
+        for own, value in one["saved"].items():
+            if getattr(settings(home).prices, own) != value:
+                wrong.append(f"the setting {own} is not what was saved")
         kept = History(here.store, one["asker"])
         listed = {asked.id for asked in kept.listed()}
         wrong += [f"question {lost} is lost" for lost in set(one["questions"]) ^ listed]

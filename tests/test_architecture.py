@@ -22,6 +22,7 @@ FLOORS = [
     {"rag.disk_space", "rag.fault_points", "rag.settings"},
     {
         "rag.allowance",
+        "rag.background",
         "rag.citing",
         "rag.deadline",
         "rag.folding",

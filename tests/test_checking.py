@@ -5,6 +5,7 @@ from __future__ import annotations
 import importlib.util
 import json
 import random
+import re
 import time
 from collections.abc import Sequence
 from pathlib import Path
@@ -237,3 +238,59 @@ def test_what_a_paragraph_says_is_told_from_what_another_says(bundled: Checker, 
 def rows(path: Path) -> list[dict[str, Any]]:
     """The records of a JSON-lines file."""
     return [json.loads(line) for line in path.read_text(encoding="utf-8").splitlines()]
+
+
+# --- what a model makes up ------------------------------------------------------------------
+
+SPELLINGS = (
+    "[{}]",
+    "【{}】",
+    "［{}］",
+    "[passage {}]",
+    "[^{}]",
+    "([{}])",
+    "[{}](http://e.example)",
+)
+FALSE = {
+    "en": "“the pump was never tested in its life”",
+    "zh": "「水泵从来没有接受过任何测试」",
+}
+
+
+def made_up(generator: random.Random) -> tuple[str, list[str], int, int]:
+    """An answer, the texts it is about, and how many numbers and quotations it makes up."""
+    language = generator.choice(["en", "zh"])
+    texts = ENGLISH if language == "en" else CHINESE
+    stop = "." if language == "en" else "。"
+    parts, invented, false = [], 0, 0
+    for _ in range(generator.randint(1, 5)):
+        number = generator.randrange(len(texts))
+        said = generator.choice(texts[number].split(". " if language == "en" else "。")[:1])
+        if generator.random() < 0.4:
+            said, false = f"{said}, {FALSE[language]}", false + 1
+        cited = [number + 1]
+        if generator.random() < 0.5:
+            cited.append(generator.choice([0, 4, 9, 12, 404, 10**12]))
+            invented += 1
+        generator.shuffle(cited)
+        marks = "".join(generator.choice(SPELLINGS).format(one) for one in cited)
+        parts.append(f"{said} {marks}{stop}")
+    return " ".join(parts), list(texts), invented, false
+
+
+def test_in_200_answers_every_invented_number_and_false_quotation_is_caught(fake: Checker) -> None:
+    generator = random.Random(11)
+    invented_in_all = false_in_all = 0
+    for _ in range(200):
+        answer, texts, invented, false = made_up(generator)
+        found = checked(fake, answer, texts)
+        assert found.dropped == invented, answer
+        assert {int(one) for one in re.findall(r"\[(\d+)\]", found.text)} <= {1, 2, 3}, answer
+        for citation in found.citations:
+            text = texts[citation.number - 1]
+            assert text[citation.start : citation.end] == citation.quote, answer
+        flagged = [one for one in found.statements if one.false_quotations]
+        assert sum(len(one.false_quotations) for one in flagged) == false, answer
+        assert not any(one.supported for one in flagged)
+        invented_in_all, false_in_all = invented_in_all + invented, false_in_all + false
+    assert invented_in_all > 200 < false_in_all

@@ -30,6 +30,7 @@ import pages._headers as headers
 from pages._headers import Closed, SafetyHeaders
 from pages._messages import OnlyThePage
 from rag import serving
+from rag.errors import SettingsError
 from rag.settings import load_settings
 from tests.browser.conftest import serving as running_server
 from tests.sessions import XSRF, Browser
@@ -93,6 +94,7 @@ WITHOUT_SERVING = """
 import json, os, sys
 from pathlib import Path
 from rag import serving
+from rag.errors import SettingsError
 from rag.settings import load_settings
 
 def instead(path, arguments):
@@ -199,6 +201,14 @@ def test_host_names_are_those_of_this_machine_and_those_that_were_named(
     named = started(monkeypatch, tmp_path, "rag.example.org", address="0.0.0.0")
     assert allowed_hosts(named) == [*own, "rag.example.org"]
     assert allowed_hosts(started(monkeypatch, tmp_path, address="192.0.2.7")) == [*own, "192.0.2.7"]
+
+
+@pytest.mark.parametrize("name", ["https://rag.example.org", "rag*.example.org", "*", "a b", ""])
+def test_what_is_no_host_name_is_refused(
+    name: str, monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    with pytest.raises(SettingsError, match="is not a host name"):
+        started(monkeypatch, tmp_path, name)
 
 
 @pytest.mark.parametrize(

@@ -17,6 +17,7 @@ from markdown_it.rules_inline import StateInline
 from markdown_it.token import Token
 
 from pages._markdown import WORD_JOINER, passage, plain, safe, shaded
+from tests.exfiltration import WAYS, groups, streamed
 
 # mdast-util-gfm-autolink-literal looks for these in text from which the escapes are gone.
 AUTOLINK = re.compile(
@@ -221,10 +222,29 @@ def test_no_name_and_no_passage_can_lead_anywhere(text: str) -> None:
     assert dangers(passage(text)) == []
 
 
+def test_no_way_out_is_left_in_any_view_of_a_text_or_of_its_beginning() -> None:
+    """The ways that tests/trust shows to a browser, as answers, names, headings and passages."""
+    for way in WAYS:
+        for length in range(len(way.text) + 1):
+            assert dangers(safe(way.text[:length], link)) == [], way.text[:length]
+        for shown in (plain(way.text), passage(way.text), passage(f"# {way.text}")):
+            assert dangers(shown) == [], way.name
+
+
+def test_ways_that_stand_together_leave_no_way_out_while_they_stream() -> None:
+    for group in groups(16):
+        text = ""
+        for piece in streamed(group):
+            text += piece
+            assert dangers(safe(text, link)) == [], text
+
+
 def test_the_check_itself_sees_every_danger() -> None:
     """Nearly all of the hostile texts are dangerous where nothing makes them safe."""
     missed = [text for text in HOSTILE if not dangers(text)]
     assert len(missed) < len(HOSTILE) / 4
+    assert len(WAYS) >= 60
+    assert len([way for way in WAYS if not dangers(way.text)]) <= 2
 
 
 # fmt: off

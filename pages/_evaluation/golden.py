@@ -19,6 +19,7 @@ from rag.golden.reading import Imported, import_golden
 from rag.golden.sets import text_of
 from rag.golden.writing import Row, as_csv, as_jsonl, golden_rows
 from rag.settings import load_settings
+from rag.store import Store
 from rag.types import GoldenMark
 
 _DRAFTED_AT_ONCE = 5
@@ -72,7 +73,7 @@ def show_ways_in_and_out(marks: Sequence[GoldenMark]) -> None:
         ):
             st.download_button(
                 label,
-                partial(written, write, marks),
+                partial(written, ui.library(), write, marks),
                 f"golden.{label.lower()}",
                 media_type,
                 icon=":material/download:",
@@ -100,9 +101,11 @@ def show_ways_in_and_out(marks: Sequence[GoldenMark]) -> None:
         draft()
 
 
-def written(write: Callable[[Sequence[Row]], bytes], marks: Sequence[GoldenMark]) -> bytes:
-    """The file that is downloaded; made when somebody wants it."""
-    return write(golden_rows(ui.library(), marks))
+def written(
+    library: Store, write: Callable[[Sequence[Row]], bytes], marks: Sequence[GoldenMark]
+) -> bytes:
+    """The file that is downloaded; made when somebody wants it, by nobody's run of the page."""
+    return write(golden_rows(library, marks))
 
 
 def show_import() -> None:

@@ -51,6 +51,7 @@ def repair(ctx: click.Context, as_json: bool) -> None:
         click.echo(
             json_text(
                 {
+                    "at_the_start": repaired.at_the_start,
                     "restored": repaired.restored,
                     "add_again": repaired.add_again,
                     "problems": repaired.problems,
@@ -60,6 +61,8 @@ def repair(ctx: click.Context, as_json: bool) -> None:
             )
         )
     else:
+        for said in repaired.at_the_start:
+            click.echo(printable(said))
         for name in repaired.restored:
             click.echo(f"Restored: {printable(name)}")
         for table, rows in repaired.lost_rows.items():

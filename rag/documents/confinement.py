@@ -29,7 +29,8 @@ def confine(memory_bytes: int, seconds: float) -> None:
     """
     _limit(memory_bytes, seconds)
     if hasattr(os, "nice"):
-        os.nice(_NICENESS)
+        # What starts it may have stepped back already.
+        os.nice(max(_NICENESS - os.nice(0), 0))
     sys.addaudithook(_refuse)
 
 

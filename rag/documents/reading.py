@@ -6,7 +6,9 @@ A page that takes too long, or too much, is given up and reading goes on behind 
 from __future__ import annotations
 
 import hashlib
+import os
 import signal
+import threading
 import time
 from collections import Counter
 from collections.abc import Callable, Iterator
@@ -47,6 +49,8 @@ _ERRORS: dict[str, type[RAGError]] = {
 }
 _CPU_SIGNAL = getattr(signal, "SIGXCPU", None)
 _KILL_SIGNAL = getattr(signal, "SIGKILL", None)
+# However many people add files, a few are read at a time; each may take its limit of memory.
+_TURNS = threading.BoundedSemaphore(max(2, (os.cpu_count() or 1) // 2))
 
 
 def read(
@@ -62,8 +66,9 @@ def read(
             raise refusals.empty(name)
         if len(content) > limits.file_bytes:
             raise refusals.too_large(name, len(content), limits.file_bytes)
-        reading = _Reading(content, name, limits, progress)
-        reading.run()
+        with _TURNS:
+            reading = _Reading(content, name, limits, progress)
+            reading.run()
         return reading.document()
     except Refusal as refusal:
         raise _ERRORS[refusal.kind](refusal.message, refusal.hint) from None

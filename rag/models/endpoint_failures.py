@@ -6,7 +6,6 @@ in it.
 
 from __future__ import annotations
 
-import base64
 import re
 import socket
 import ssl
@@ -16,6 +15,7 @@ from typing import Any
 from urllib.parse import unquote, urlsplit
 
 from rag.errors import BackendError
+from rag.redacting import forms
 from rag.settings import EndpointSettings
 
 OPENAI_ADDRESS = "https://api.openai.com/v1"
@@ -220,7 +220,7 @@ def detail(text: object, key: str) -> str:
     if not isinstance(text, str):
         return ""
     text = " ".join(text.split())[:DETAIL_CHARACTERS].rstrip(".")
-    for form in (key, base64.b64encode(key.encode()).decode()):
+    for form in forms(key):
         pieces = (form[start : start + KEY_PIECE] for start in range(len(form) - KEY_PIECE + 1))
         if any(piece in shown for piece in pieces for shown in (text, unquote(text))):
             return ""

@@ -23,6 +23,7 @@ from uuid import uuid4
 
 from filelock import FileLock
 
+from rag.fault_points import reached
 from rag.store import layout, manifests, spares
 
 LEDGER = "checksums.sha256"
@@ -65,12 +66,14 @@ class Ledger:
         fresh = [name for name in names if name not in known]
         if not fresh:
             return
+        reached("store.checksums.flush")
         paths = [self.folder / name for name in fresh]
         with ThreadPoolExecutor(_FLUSHES_AT_ONCE) as flushing:
             checksums = list(flushing.map(_flushed, paths))
             above = {up for path in paths for up in path.parents}
             list(flushing.map(flush_folder, (up for up in above if up.is_relative_to(self.folder))))
         written = {name: made for name, made in zip(fresh, checksums, strict=True) if made}
+        reached("store.checksums.append")
         self._append(f"{checksum}  {name}\n" for name, checksum in written.items())
         for table in tables:
             spares.keep(self.folder, table, self.sums(table))
@@ -167,11 +170,16 @@ class Ledger:
 
 
 def checksum_of(path: Path) -> str:
-    """The SHA-256 of a file's content in hexadecimal; empty where it is not there."""
+    """The SHA-256 of a file's content in hexadecimal; empty where it cannot be had.
+
+    Raises OSError where that cannot be told, as with too many open files.
+    """
     try:
         with path.open("rb") as file:
             return _hashed(file.fileno())
-    except FileNotFoundError:
+    except OSError as error:
+        if error.errno not in layout.GONE:
+            raise
         return ""
 
 

@@ -24,6 +24,7 @@ from rag.store.tables import (
     INDEXES,
     INDEXES_SCHEMA,
     matching,
+    opened_chunks,
     table_names,
     upsert,
     vector_length,
@@ -68,11 +69,7 @@ class Indexes:
         with plain_words(self._uri, INDEXES):
             names = table_names(self._connection)
             rows = self._rows() if INDEXES in names else {}
-            found = [
-                self._record(name.removeprefix(CHUNKS), rows)
-                for name in names
-                if name.startswith(CHUNKS)
-            ]
+            found = [self._record(table, rows) for table in opened_chunks(self._connection)]
         return sorted(found, key=lambda one: one.used_at or _NEVER, reverse=True)
 
     def documents(self, fingerprint: str) -> set[str]:
@@ -122,8 +119,8 @@ class Indexes:
                 self._ledger.seal(INDEXES)
         log.event("index removed", index=fingerprint)
 
-    def _record(self, fingerprint: str, rows: Mapping[str, Mapping[str, Any]]) -> IndexRecord:
-        table = self._connection.open_table(CHUNKS + fingerprint)
+    def _record(self, table: Any, rows: Mapping[str, Mapping[str, Any]]) -> IndexRecord:
+        fingerprint = str(table.name).removeprefix(CHUNKS)
         chunks = int(table.count_rows())
         row = rows.get(fingerprint)
         used_at = row["used_at"] if row and row["used_at"] > _NEVER else None

@@ -11,6 +11,7 @@ this against the LanceDB that is installed.
 
 from __future__ import annotations
 
+import errno
 import os
 from collections.abc import Collection, Iterator
 from contextlib import suppress
@@ -22,6 +23,8 @@ DELETIONS = "_deletions"
 INDICES = "_indices"
 _VERSIONS = "_versions"
 _MANIFEST = ".manifest"
+# A file that is not there, or that the disk does not give back any more.
+GONE = (errno.ENOENT, errno.ENOTDIR, errno.EIO)
 _HINT = "latest_version_hint.json"
 
 # What a complete file ends in.
@@ -64,7 +67,7 @@ def manifests(names: Collection[str]) -> list[str]:
 def looks_whole(path: Path, size: int = 0) -> bool:
     """Whether a file is there, has its end, and `size` bytes where they are known.
 
-    Cheap, and true for no file that was cut short.
+    Cheap, and true for no file that was cut short. Raises OSError where that cannot be told.
     """
     end = _ENDS.get(path.suffix, b"")
     try:
@@ -72,7 +75,9 @@ def looks_whole(path: Path, size: int = 0) -> bool:
             found = file.seek(0, os.SEEK_END)
             file.seek(max(0, found - len(end)))
             return found > 0 and size in {0, found} and (not end or file.read() == end)
-    except OSError:
+    except OSError as error:
+        if error.errno not in GONE:
+            raise
         return False
 
 

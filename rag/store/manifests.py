@@ -14,6 +14,7 @@ from uuid import UUID
 from rag.store.layout import DATA, DELETIONS, INDICES, SUFFIX
 
 _TAIL = struct.Struct("<Q2H4s")
+_FORMAT = [0, 2]
 _LENGTH = struct.Struct("<I")
 _FRAGMENTS, _INDEXES = 2, 6
 _DELETION_SUFFIXES = {0: "arrow", 1: "bin"}
@@ -24,12 +25,12 @@ _Value = int | bytes
 def needed(manifest: bytes, table: str) -> dict[str, int]:
     """The files of a version by their path in the library, with their bytes; 0 where unknown.
 
-    Raises ValueError for what is no complete manifest.
+    Raises ValueError for what is no complete manifest, and for a later format.
     """
     try:
-        begin, *_, magic = _TAIL.unpack(manifest[-_TAIL.size :])
-        if magic != b"LANC":
-            raise ValueError("a manifest ends in LANC")
+        begin, *version, magic = _TAIL.unpack(manifest[-_TAIL.size :])
+        if (version, magic) != (_FORMAT, b"LANC"):
+            raise ValueError("not a manifest of a format that is known here")
         return dict(_files(manifest, begin, f"{table}{SUFFIX}"))
     except (IndexError, KeyError, TypeError, UnicodeDecodeError, struct.error) as error:
         raise ValueError(f"not a manifest: {error}") from error

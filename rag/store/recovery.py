@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import json
 import os
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable
 from dataclasses import asdict, dataclass
 from datetime import UTC, datetime
 from pathlib import Path
@@ -78,6 +78,9 @@ class Aside:
         """Move a file or folder of the library there; one that is gone is passed over."""
         source, target = self._library / name, self.folder / name
         if source.exists():
+            # Of a table that is left in the end, single files are there before.
+            while target.exists():
+                target = target.with_name(f"{target.name}-again")
             target.parent.mkdir(parents=True, exist_ok=True)
             source.rename(target)
 
@@ -203,17 +206,18 @@ def _problem(folder: Path, ledger: Ledger, connection: Any, table: str) -> _Prob
     lacking = _lacking(folder, versions[0], sums)
     if lacking:
         return _Problem(versions[0], lacking)
-    if lacking is None or (versions[0] not in sums and not _opens(connection, table)):
+    # Of a table that was never sealed nothing says how much would be lost: opening it tells more.
+    if sums and versions[0] not in sums and not _opens(connection, table):
         return _Problem(versions[0])
     return None
 
 
 def _lacking(folder: Path, manifest: str, sums: dict[str, str]) -> tuple[str, ...] | None:
-    """The files that a version needs and that are not whole; None where it cannot be read."""
+    """The files that a version needs and that are not whole; None where nothing tells."""
     table = layout.table_of(manifest)
     try:
         needed = manifests.needed((folder / manifest).read_bytes(), table)
-    except (OSError, ValueError):
+    except (FileNotFoundError, ValueError):
         return None
     return tuple(
         sorted(
@@ -284,8 +288,16 @@ class _Mender:
         if any(layout.part_of(name) == layout.DELETIONS for name in names):
             return self.make_anew()
         mended = self._without(names, "rows")
-        drop_unreadable(self.connection.open_table(self.table))
+        self._drop_rows(newest, set(names))
         return mended
+
+    def _drop_rows(self, manifest: str, lost: set[str]) -> None:
+        """Take the rows that these files held out of the table."""
+        content = (self.folder / manifest).read_bytes()
+        table = self.connection.open_table(self.table)
+        for number, files in manifests.fragments(content, self.table).items():
+            if files & lost:
+                table.delete(within(*addresses(number)))
 
     def make_anew(self) -> list[Mended]:
         """Leave the whole table; who opens the library makes an empty one."""
@@ -325,17 +337,6 @@ def restore_copy(folder: Path, name: str, sums: dict[str, str], aside: Aside) ->
     return True
 
 
-def drop_unreadable(table: Any) -> int:
-    """Take the rows of every data file that cannot be read out of a table; gives their number."""
-    count = 0
-    for rows in fragments(table):
-        try:
-            matching(table, table.schema.names, within(*rows))
-        except Exception:
-            count += table.delete(within(*rows)).num_deleted_rows
-    return count
-
-
 def drop_indexes(table: Any, names: Iterable[str]) -> None:
     """Drop the search indexes that these files belonged to; who opens the table makes them anew."""
     lost = {name.split("/")[2] for name in names if layout.part_of(name) == layout.INDICES}
@@ -344,11 +345,9 @@ def drop_indexes(table: Any, names: Iterable[str]) -> None:
             table.drop_index(index.name)
 
 
-def fragments(table: Any) -> Iterator[tuple[int, int]]:
-    """The first and the last row address of each run of rows that share their data files."""
-    addresses = matching(table, [ADDRESS])[ADDRESS].to_numpy()
-    for number in sorted(set((addresses >> 32).tolist())):
-        yield number << 32, (number + 1 << 32) - 1
+def addresses(fragment: int) -> tuple[int, int]:
+    """The first and the last address that rows of a fragment can have."""
+    return fragment << 32, (fragment + 1 << 32) - 1
 
 
 def within(first: int, last: int) -> str:

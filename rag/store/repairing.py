@@ -14,7 +14,7 @@ from lancedb.expr import col, lit
 from rag.errors import LibraryError
 from rag.store import layout, manifests, spares
 from rag.store.checksums import checksum_of
-from rag.store.recovery import ADDRESS, Aside, drop_indexes, restore_copy, settle, within
+from rag.store.recovery import ADDRESS, Aside, addresses, drop_indexes, restore_copy, settle, within
 from rag.store.search_indexes import ensure_indexes
 from rag.store.tables import CHUNKS, Tables, matching, table_names, upsert
 from rag.store.verifying import DamagedFile, readable, sound
@@ -62,8 +62,8 @@ class Repairs:
         """Write the rows of these tables anew, but those that cannot be read."""
         for name in tables:
             table = self._tables.connection.open_table(name)
-            addresses = matching(table, [ADDRESS])[ADDRESS].to_pylist()
-            for fragment in sorted({address >> 32 for address in addresses}):
+            places = matching(table, [ADDRESS])[ADDRESS].to_pylist()
+            for fragment in sorted({place >> 32 for place in places}):
                 self._evacuate(table, fragment)
             self._ledger.seal(name)
 
@@ -107,7 +107,7 @@ class Repairs:
 
     def _evacuate(self, table: Any, fragment: int) -> None:
         """Write the rows of a fragment that are right into a new one, and leave the old."""
-        first, last = fragment << 32, (fragment + 1 << 32) - 1
+        first, last = addresses(fragment)
         kept: list[pa.Table] = []
         for rows in readable(table, lambda done, total: None, first, last):
             if not isinstance(rows, int):

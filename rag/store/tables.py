@@ -61,8 +61,7 @@ class Tables:
 
     def every_chunks(self) -> list[Any]:
         """The chunk tables of all indexes of the library, this one included."""
-        names = table_names(self.connection)
-        return [self.connection.open_table(name) for name in names if name.startswith(CHUNKS)]
+        return opened_chunks(self.connection)
 
     def seal(self) -> None:
         """Make what is kept of documents, in whatever index, survive a power cut."""
@@ -80,6 +79,22 @@ def table_names(connection: Any) -> list[str]:
         token = listed.page_token
         if not token:
             return names
+
+
+def opened_chunks(connection: Any) -> list[Any]:
+    """The chunk tables of all indexes.
+
+    One whose making or dropping was cut short has a folder and no version: it is left out.
+    """
+    tables = []
+    for name in table_names(connection):
+        if name.startswith(CHUNKS):
+            try:
+                tables.append(connection.open_table(name))
+            except ValueError as error:
+                if "was not found" not in str(error):
+                    raise
+    return tables
 
 
 def vector_length(chunks: Any) -> int:

@@ -18,6 +18,7 @@ from pathlib import Path
 import pytest
 
 from tests.endpoint import MODES, Connection, Endpoint, running_endpoint
+from tests.exfiltration import WAYS, groups, streamed
 
 playwright = pytest.importorskip("playwright.sync_api", reason="playwright is in the test extra")
 
@@ -323,6 +324,7 @@ def written_app(
     modes = {
         "as-asked": as_asked,
         "hostile": lambda c: c.answer(*HOSTILE_ANSWER),
+        "all-ways": lambda c: c.answer(*streamed(groups(len(WAYS))[0])),
         "dawdles": dawdles,
     }
     with pytest.MonkeyPatch.context() as patch:

@@ -1,4 +1,4 @@
-"""Killed a hundred times: what was acknowledged is there, whole, and the next start is no slower."""
+"""Killed a hundred times: what was acknowledged is there whole, and the next start is as fast."""
 
 from __future__ import annotations
 

@@ -61,6 +61,7 @@ STRANGERS = """([selector, own]) => [...document.querySelectorAll(selector)]
         const address = node.href?.baseVal ?? node.href ?? node.src ?? "";
         return !(address.startsWith(own) || address.startsWith("blob:" + own));
     })
+    .filter(node => !node.closest("[data-testid*=Logo]"))
     .filter(node => !(node.matches("head *") && !node.outerHTML.includes("leak")))
     .map(node => node.outerHTML.slice(0, 300))"""
 
