@@ -9,11 +9,10 @@ import subprocess
 import sys
 import zipfile
 from collections import Counter
-from collections.abc import Iterator
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
-import docx
 import openpyxl
 import pptx
 
@@ -75,26 +74,122 @@ def mutated(content: bytes, draw: random.Random) -> bytes:
     return bytes(data)
 
 
-# One process reads them all, as the product's own does one: confined, and event by event.
+# One process reads them all, as the product's own reads one: confined, and event by event.
 _READER = """
-import json, struct, sys, time
-from rag.documents import child
+import json, sys, time
+from rag.documents import child, refusals
 from rag.documents.confinement import confine
-from rag.documents.events import PageText, Refused, Source
+from rag.documents.events import Refused, Source, from_line, to_line
 confine(1_500_000_000, 3600)
-passed = []
-caught = child.refusals.crashed
-child.refusals.crashed = lambda name: passed.append(repr(sys.exception())) or caught(name)
-read, write = sys.stdin.buffer, sys.stdout
-while head := read.read(8):
-    name = read.read(int.from_bytes(head[:4], 'big')).decode()
-    content = read.read(int.from_bytes(head[4:], 'big'))
-    passed.clear()
+unforeseen = []
+said = refusals.crashed
+def crashed(name):
+    unforeseen.append(type(sys.exception()).__name__)
+    return said(name)
+refusals.crashed = crashed
+read = sys.stdin.buffer.read
+while head := read(8):
+    name = read(int.from_bytes(head[:4], 'big')).decode()
+    content = read(int.from_bytes(head[4:], 'big'))
+    unforeseen.clear()
     started = time.monotonic()
-    events = list(child._guarded(Source(content, name, 20_000_000, 200, 1), 1_500_000_000))
-    kinds = [type(event).__name__ for event in events]
+    source = Source(content, name, 20_000_000, 200, 1)
+    events = [from_line(to_line(event)) for event in child._guarded(source, 1_500_000_000)]
     last = events[-1]
-    said = [last.message, last.hint] if isinstance(last, Refused) else []
-    write.write(json.dumps([kinds, said, passed, time.monotonic() - started]) + '\\n')
-    write.flush()
+    words = [last.message, last.hint] if isinstance(last, Refused) else []
+    seconds = time.monotonic() - started
+    print(json.dumps([type(last).__name__, words, unforeseen, seconds]), flush=True)
 """
+
+
+@dataclass
+class Outcomes:
+    """What became of mutated files; `unforeseen` are the exceptions that no reader names."""
+
+    files: int = 0
+    read: int = 0
+    refused: int = 0
+    longest: float = 0.0
+    unforeseen: Counter[str] = field(default_factory=Counter)
+    # Whatever is neither text nor a refusal in words.
+    wrong: list[str] = field(default_factory=list)
+
+    def take(self, name: str, line: str) -> None:
+        """Count one file by what the reader reported."""
+        last, words, unforeseen, seconds = json.loads(line)
+        self.files += 1
+        self.longest = max(self.longest, seconds)
+        self.unforeseen.update(f"{name}: {one}" for one in unforeseen)
+        if last == "Finished":
+            self.read += 1
+        elif last == "Refused" and all(words) and words[0].startswith(name):
+            self.refused += 1
+        else:
+            self.wrong.append(f"{name}: {line}")
+
+
+def outcomes(count: int, seed: int, seconds: float = 60) -> Outcomes:
+    """Read that many mutated files, formats in turn.
+
+    Raises TimeoutExpired where they are not done in `seconds`, CalledProcessError where one of
+    them ended the process.
+    """
+    draw, found = random.Random(seed), Outcomes()
+    files = [*seeds().items()]
+    names = [files[place % len(files)][0] for place in range(count)]
+    sent = bytearray()
+    for place, name in enumerate(names):
+        content = mutated(files[place % len(files)][1], draw)
+        sent += len(name).to_bytes(4, "big") + len(content).to_bytes(4, "big")
+        sent += name.encode() + content
+    done = subprocess.run(
+        [sys.executable, "-c", _READER],
+        input=bytes(sent),
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        cwd=ROOT,
+        check=True,
+        timeout=seconds,
+    )
+    for name, line in zip(names, done.stdout.decode().splitlines(), strict=True):
+        found.take(name, line)
+    return found
+
+
+def _saved(document: Any) -> bytes:
+    buffer = io.BytesIO()
+    document.save(buffer)
+    return buffer.getvalue()
+
+
+def _slides() -> bytes:
+    deck = pptx.Presentation()
+    slide = deck.slides.add_slide(deck.slide_layouts[5])
+    slide.shapes.title.text = "检索 Recall"
+    table = slide.shapes.add_table(1, 2, 0, 0, 9, 9).table
+    table.cell(0, 0).text = "left"
+    slide.notes_slide.notes_text_frame.text = "notes"
+    return _saved(deck)
+
+
+def _workbook() -> bytes:
+    book = openpyxl.Workbook()
+    book.active.append(["城市", "Price", 12.5, True, None])
+    book.active["A2"].number_format = "0.0%"
+    return _saved(book)
+
+
+def _text() -> bytes:
+    return opendocument(
+        "<o:text xmlns:o='urn:o' xmlns:t='urn:t'><t:h t:outline-level='2'>标题</t:h>"
+        "<t:p>text<t:tab/>more<t:line-break/></t:p></o:text>".encode()
+    )
+
+
+def _unpacked(content: bytes) -> bytes:
+    """The same archive with its entries stored as they are."""
+    buffer = io.BytesIO()
+    with zipfile.ZipFile(io.BytesIO(content)) as source, zipfile.ZipFile(buffer, "w") as target:
+        for name in source.namelist():
+            target.writestr(name, source.read(name))
+    return buffer.getvalue()
