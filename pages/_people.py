@@ -37,6 +37,8 @@ def ensure_may_come_in() -> None:
     if not may_come_in():
         show_sign_in()
         st.stop()
+        # Outside of a run of the page there is nothing that Streamlit could end.
+        raise PermissionError("Nobody is signed in here.")
 
 
 def show_sign_in() -> None:

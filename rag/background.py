@@ -8,8 +8,9 @@ import sys
 import threading
 from contextlib import suppress
 
-# A third of the weight of a question where both want the processor.
-_NICENESS = 5
+# Half the weight of a question where both want the processor; less would starve on a machine that
+# is busy with other things.
+_NICENESS = 3
 
 
 def lower_priority() -> None:

@@ -145,8 +145,7 @@ def outcomes(count: int, seed: int, seconds: float = 60) -> Outcomes:
     done = subprocess.run(
         [sys.executable, "-c", _READER],
         input=bytes(sent),
-        stdout=subprocess.PIPE,
-        stderr=subprocess.PIPE,
+        capture_output=True,
         cwd=ROOT,
         check=True,
         timeout=seconds,

@@ -89,7 +89,7 @@ def test_a_confined_process_reaches_nothing(tmp_path: Path) -> None:
         left, niceness = json.loads(run(code, json.dumps(calls), str(tmp_path / "kept")))
     assert left == []
     assert asked == []
-    assert niceness >= 5
+    assert niceness >= 3
     assert [path.name for path in tmp_path.iterdir()] == ["kept"]
 
 

@@ -44,6 +44,7 @@ MIXED = [
     " ",
     "😀👩‍👩‍👧 emoji",
     "cafe\u0301 café \x00",
+    "half \ud83d of a pair",
     "ＡＢＣ　１２３",
     "中文 and English",
     *PASSAGES,

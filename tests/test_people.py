@@ -236,6 +236,12 @@ def test_a_broken_settings_file_opens_nothing(
     assert len(found.main) == 1
 
 
+def test_outside_of_a_run_of_the_page_nobody_is_let_in(signed_in_as: Callable[..., None]) -> None:
+    signed_in_as()
+    with pytest.raises(PermissionError):
+        guard.ensure_may_come_in()
+
+
 # --- files ---------------------------------------------------------------------------------
 
 

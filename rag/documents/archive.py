@@ -8,7 +8,7 @@ import zlib
 from typing import TYPE_CHECKING, Any
 
 from rag.documents import refusals
-from rag.documents.events import Source
+from rag.documents.events import Remark, Source
 
 if TYPE_CHECKING:
     from lxml import etree
@@ -19,6 +19,8 @@ _MOST_ENTRIES = 10_000
 _MOST_RATIO = 200
 _LARGE_BYTES = 64_000_000
 _STEP = 1 << 18
+
+LEFT_OUT = Remark("Some of its text was left out: it stands in entities, which are not expanded.")
 
 
 def open_archive(source: Source) -> zipfile.ZipFile:
@@ -89,6 +91,13 @@ def parse_xml(content: bytes, source: Source, title: str) -> etree._Element:
     except etree.XMLSyntaxError as error:
         raise refusals.broken(source.name, title) from error
     return root
+
+
+def refers_elsewhere(root: etree._Element) -> bool:
+    """Whether text stands in entities, which are never expanded: it is left out."""
+    from lxml import etree
+
+    return next(root.iter(etree.Entity), None) is not None
 
 
 def local_name(element: etree._Element) -> str:

@@ -6,7 +6,14 @@ from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
 from rag.documents import refusals
-from rag.documents.archive import local_name, open_archive, parse_xml, read_entry
+from rag.documents.archive import (
+    LEFT_OUT,
+    local_name,
+    open_archive,
+    parse_xml,
+    read_entry,
+    refers_elsewhere,
+)
 from rag.documents.events import Event, PageText, Source, Total
 
 if TYPE_CHECKING:
@@ -26,6 +33,8 @@ def read_opendocument(source: Source) -> Iterator[Event]:
         raise refusals.protected(source.name)
     root = parse_xml(read_entry(archive, "content.xml", source), source, _TITLE)
     images = any(name.startswith("Pictures/") for name in names)
+    if refers_elsewhere(root):
+        yield LEFT_OUT
     yield Total(1)
     yield PageText(1, "\n\n".join(_blocks(root)), images=images)
 

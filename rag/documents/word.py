@@ -10,7 +10,14 @@ import re
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
-from rag.documents.archive import local_name, open_archive, parse_xml, read_entry
+from rag.documents.archive import (
+    LEFT_OUT,
+    local_name,
+    open_archive,
+    parse_xml,
+    read_entry,
+    refers_elsewhere,
+)
 from rag.documents.events import Event, PageText, Source, Total
 
 if TYPE_CHECKING:
@@ -37,6 +44,8 @@ def read_word(source: Source) -> Iterator[Event]:
     for part in parts:
         root = parse_xml(read_entry(archive, part, source), source, _TITLE)
         blocks.extend(_blocks(root, levels))
+        if refers_elsewhere(root):
+            yield LEFT_OUT
     images = any(name.startswith("word/media/") for name in names)
     yield Total(1)
     yield PageText(1, "\n\n".join(blocks), images=images)

@@ -93,6 +93,8 @@ class Visit:
         """Go to one of the pages, by the navigation once the app is open."""
         if not self.page.url.startswith(self.url):
             self.page.goto(self.url)
+            # Until the script has run, Streamlit offers every file of pages/ in the navigation.
+            self.settle()
         self.page.get_by_test_id("stSidebarNav").get_by_role("link", name=name).click()
         self.page.get_by_test_id(SHOWN[name]).first.wait_for()
         self.settle()

@@ -23,6 +23,7 @@ from tests.browser.conftest import serving
 from tests.hostile_documents import HOSTILE
 from tests.streamlit_client import Client, session
 from tests.test_badfiles import CORPUS, ROWS
+from tests.test_hostile_names import LONG, seconds_of_long_text, wrongly_removed
 
 Files = Sequence[tuple[str, bytes]]
 
@@ -218,3 +219,23 @@ def test_hostile_files_never_stop_the_app_for_others(
     assert answered_after == answered
     assert growth <= GROWTH_BYTES
     assert probe.p95() <= 2 * quiet.p95()
+
+
+@pytest.mark.row(6)
+def test_removing_500_documents_with_hostile_ids_removes_nothing_else(
+    tmp_path: Path, record_property: Callable[[str, object], None]
+) -> None:
+    wrong = wrongly_removed(tmp_path / "library", count=600, removals=500)
+    record_property("removed", 500)
+    record_property("rows gone or left in error", wrong)
+    assert wrong == 0
+
+
+@pytest.mark.row(21)
+def test_a_million_characters_of_anything_are_cut_in_bounded_time(
+    record_property: Callable[[str, object], None],
+) -> None:
+    seconds = {text: seconds_of_long_text(text, 1_000_000) for text in LONG}
+    record_property("texts", len(LONG))
+    record_property("longest, processor seconds", round(max(seconds.values()), 1))
+    assert max(seconds.values()) < LONGEST_SECONDS

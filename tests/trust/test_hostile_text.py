@@ -46,7 +46,8 @@ GROUPS = groups(WAYS_AT_ONCE)
 KEY = "sk-canary-77aa01"
 # What the chat model is called: the first word is what it does.
 MODEL = "hostile+![m](http://model.leak.example/m) <img src=http://model.leak.example/n> :red[x]"
-ERROR_WAYS = 6
+UNREADABLE_FILES = 3
+ENDPOINT_ERRORS = 6
 UNREADABLE = "no text"
 CHUNK_END = "\n\n\n\n"
 # Nodes that no text may bring, wherever on the page they are.
@@ -202,11 +203,11 @@ def fill(pipeline: Pipeline) -> list[str]:
     files = [document_of(group) for group in GROUPS]
     files += [
         File.holding(f"{way.text}.pdf", f"{UNREADABLE} {way.text}".encode())
-        for way in WAYS[:ERROR_WAYS]
+        for way in WAYS[:UNREADABLE_FILES]
     ]
     ingest = Ingest(pipeline.store, pipeline.embedder, pipeline.codec, read_here, chunks_of)
     added = [str(event.outcome) for event in ingest.add(files) if isinstance(event, AddResult)]
-    assert added == ["added"] * len(GROUPS) + ["failed"] * ERROR_WAYS
+    assert added == ["added"] * len(GROUPS) + ["failed"] * UNREADABLE_FILES
     documents = {one.id: one for one in pipeline.store.documents() if one.status == "ready"}
     chunks = [chunk for document in documents for chunk in pipeline.store.chunks(document)]
     marks = [
@@ -299,11 +300,13 @@ def test_no_answer_source_or_question_calls_out_while_it_streams_or_after(
     group = GROUPS[place]
     with watched(enclosed, sink, hostile, record_property) as visit:
         answer = visit.open().ask(question_of(group))
+        assert_inert(visit)
+        answer.get_by_text("more in the prompt, not cited").click()
+        # The sources are shown word by word.
+        answer.get_by_text(f"holds {group[-1].name}").first.wait_for()
         shown = answer.inner_text().replace("\u2060", "")
         assert_inert(visit)
-        # The sources are shown word by word.
-        assert all(f"holds {way.name}" in shown for way in group)
-        assert sum(way.host in shown for way in group) >= len(group) - 3
+        assert sum(f"holds {way.name}" in shown for way in group) >= len(group) - 2
         answer.get_by_role("button", name="Why?").first.click()
         visit.page.get_by_text("Each line is a passage").wait_for()
         visit.settle()
@@ -335,7 +338,7 @@ def test_every_part_of_inspect_and_the_history_only_show_hostile_text(
                 chart = visit.page.get_by_test_id("stVegaLiteChart").first
                 chart.hover()
             if part == "Where did it go?":
-                visit.page.get_by_role("textbox").last.fill(group[0].text)
+                visit.page.get_by_label("Text you expected").fill(group[0].text)
                 visit.page.get_by_role("button", name="Find it").first.click()
                 visit.settle()
             if part == "Compare":
@@ -354,7 +357,7 @@ def test_the_library_its_previews_and_its_failures_only_show_hostile_names_and_t
         visit.open("Library")
         remove = visit.page.get_by_role("button", name="Remove", exact=True)
         shown = ""
-        for row in range(len(GROUPS) + 1):
+        for row in range(len(GROUPS) + UNREADABLE_FILES):
             visit.choose(lambda table, row=row: row, remove)
             assert_inert(visit)
             shown += visit.text
@@ -379,8 +382,6 @@ def test_golden_questions_drafts_and_results_only_show_hostile_text(
         page.get_by_text("Question by question").wait_for()
         visit.settle()
         assert_inert(visit)
-        page.get_by_role("radio", name="Ties").click()
-        visit.settle()
         visit.choose(lambda table: 0, page.get_by_role("button", name="Open on Inspect"))
         assert_inert(visit)
         page.get_by_role("radio", name="Golden questions").click()
@@ -396,7 +397,7 @@ def test_golden_questions_drafts_and_results_only_show_hostile_text(
 def test_the_words_of_a_failing_endpoint_are_only_read(
     hostile: Hostile, enclosed: playwright.Browser, sink: Sink, record_property: Figure
 ) -> None:
-    chosen = WAYS[:: len(WAYS) // ERROR_WAYS]
+    chosen = WAYS[:: len(WAYS) // ENDPOINT_ERRORS]
     with watched(enclosed, sink, hostile, record_property) as visit:
         visit.open()
         for place, way in enumerate(chosen):
