@@ -9,7 +9,10 @@ TORCH_INDEX ?= https://download.pytorch.org/whl/cpu
 # Sets for measuring, which are not part of the repository.
 EVALDATA ?= ../shared/evaldata
 
-.PHONY: help run test lint type unit trust fix bench samples constraints browser clean
+# What is no part of the program: it looks at the program's parts.
+TOOLS := build/tools
+
+.PHONY: help run test lint type unit trust fix bench samples constraints lock audit sbom browser clean
 
 help: ## show the targets
 	@grep -hE '^[a-z]+:.*## ' $(MAKEFILE_LIST) | awk -F ':.*## ' '{printf "  make %-11s %s\n", $$1, $$2}'
@@ -31,7 +34,7 @@ type: $(READY) ## check types
 unit: $(READY) browser ## run the tests
 	OMP_NUM_THREADS=1 $(BIN)/pytest --numprocesses 2
 
-trust: $(READY) browser ## hold every promise of docs/trust.md for half an hour; writes trust-report.md
+trust: $(READY) $(TOOLS)/.ready browser ## hold every promise of docs/trust.md for half an hour; writes trust-report.md
 	OMP_NUM_THREADS=2 $(BIN)/pytest -m trust --timeout 1800 --trust-report trust-report.md tests/trust
 
 fix: $(READY) ## format, and mend what ruff can
@@ -47,6 +50,19 @@ samples: $(READY) ## make the PDFs and the DOCX of data/sample again
 constraints: $(READY) ## write down the exact versions of the environment
 	@{ sed -n '/^\#/p' constraints.txt; $(BIN)/pip freeze --exclude-editable | sed 's/+cpu//'; } > .venv/constraints.txt
 	@mv .venv/constraints.txt constraints.txt && touch $(READY)
+
+lock: $(READY) $(TOOLS)/.ready ## write down the hashes of the exact versions
+	$(TOOLS)/bin/uv pip compile constraints.txt --no-deps --generate-hashes --no-emit-package torch \
+		--no-annotate --custom-compile-command "make lock" --python $(BIN)/python \
+		--default-index https://pypi.org/simple --quiet --output-file requirements.lock
+
+audit: $(TOOLS)/.ready ## ask whether weaknesses of the exact versions are known
+	$(TOOLS)/bin/pip-audit --requirement constraints.txt --no-deps --disable-pip --strict
+
+sbom: $(READY) $(TOOLS)/.ready ## write a bill of materials and the licences into build/
+	$(TOOLS)/bin/cyclonedx-py environment $(BIN)/python --pyproject pyproject.toml \
+		--output-reproducible --output-file build/sbom.json
+	$(BIN)/python scripts/licences.py build/sbom.json > build/licences.txt
 
 # The tests drive Debian's Chromium and nginx; without these they are skipped and say so.
 browser:
@@ -64,5 +80,15 @@ $(READY): pyproject.toml constraints.txt
 		|| { echo "RankLens needs Python 3.11 or newer: make PYTHON=/path/to/python3.11"; exit 1; }
 	test -x $(BIN)/python || $(PYTHON) -m venv .venv
 	$(BIN)/pip install --no-compile --quiet --retries 1 --extra-index-url $(TORCH_INDEX) torch==2.13.0
+ifdef LOCKED
+	$(BIN)/pip install --no-compile --quiet --no-deps --require-hashes --requirement requirements.lock
+	$(BIN)/pip install --no-compile --quiet --no-deps --editable .
+else
 	$(BIN)/pip install --no-compile --quiet --constraint constraints.txt --editable '.[test]'
+endif
+	@touch $@
+
+$(TOOLS)/.ready:
+	$(PYTHON) -m venv $(TOOLS)
+	$(TOOLS)/bin/pip install --quiet cyclonedx-bom==7.5.0 pip-audit==2.10.1 uv==0.13.9
 	@touch $@

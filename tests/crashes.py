@@ -19,11 +19,13 @@ import signal
 import sys
 import time
 from collections import Counter
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
+
+import numpy as np
 
 from rag import fault_points, opening, pipeline
 from rag.chunking import chunk_document
@@ -279,7 +281,7 @@ def half_visible(store: Store, expected: Callable[[DocumentRecord], list[Chunk]]
         if record.status not in {"ready", "failed"}
     ]
     whole = sorted((chunk for record in ready for chunk in expected(record)), key=_id)
-    dense = store.search_dense(FakeEmbedder().encode_question(EVERYTHING).dense, MANY)
+    dense = store.search_dense(np.ones(store.dimensions, dtype=np.float32), MANY)
     for arm, hits in (("dense", dense), ("lexical", store.search_lexical(EVERYTHING, MANY))):
         seen = sorted((chunk for chunk, _ in hits), key=_id)
         if seen != whole:
@@ -520,14 +522,14 @@ def _killed_and_looked_after(
     return ended.given if ended.code == 0 else [f"it cannot go on: {ended.given}"]
 
 
-def fail_at(place: Place, number: int, work: Work) -> list[str]:
-    """Fail there as LanceDB does, and for want of space; the process goes on without a restart.
+def fail_at(place: Place, number: int, work: Work, actions: Sequence[str]) -> list[str]:
+    """Fail there in each of these ways; the process goes on without a restart.
 
     Gives what is wrong with what was said, and what a store that is opened anew complains of.
     """
     complaints = []
-    operations = [place.operation(place.word, f"{number}{tried}") for tried in range(2)]
-    for operation, action in zip(operations, ("raise", "full"), strict=True):
+    operations = [place.operation(place.word, f"{number}{n}") for n in range(len(actions))]
+    for operation, action in zip(operations, actions, strict=True):
         for word in place.before:
             work.do(place.operation(word, operation[1]))
         arm(f"{place.point}:{action}:{place.times}")
@@ -576,12 +578,18 @@ def killed_at_every_place(home: Path, more: bool = False) -> list[str]:
 
 
 def failed_at_every_place(home: Path, more: bool = False) -> list[str]:
-    """Raise and fill the disk at every point, in one process; give all complaints."""
+    """Fail at every point, in one process; give all complaints.
+
+    As a full disk and as LanceDB does in turn; with `more` both at every point.
+    """
     journal, places = two_documents(home), (MORE_PLACES if more else ()) + PLACES
 
     def fail() -> list[str]:
-        work = Work(home, journal)
-        return [one for n, place in enumerate(places) for one in fail_at(place, n, work)]
+        work, complaints = Work(home, journal), []
+        for number, place in enumerate(places):
+            actions = ("raise", "full") if more else (("full", "raise")[number % 2],)
+            complaints += fail_at(place, number, work, actions)
+        return complaints
 
     failed = in_a_fork(fail)
     complaints = failed.given if failed.code == 0 else [f"it ended: {failed.given}"]

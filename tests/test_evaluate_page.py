@@ -338,7 +338,9 @@ def test_one_evaluation_runs_for_all_sessions_and_can_be_stopped(
     monkeypatch.setattr(
         rag.opening,
         "open_pipeline",
-        lambda settings, index=None: replace(unhindered(settings, index), embedder=embedder),
+        lambda settings, index=None, **others: replace(
+            unhindered(settings, index, **others), embedder=embedder
+        ),
     )
     st.cache_resource.clear()
     app = press(choose(app, folder), "Evaluate")

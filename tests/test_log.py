@@ -11,9 +11,11 @@ from pathlib import Path
 from typing import Any
 
 import pytest
+from click.testing import CliRunner
 from streamlit.testing.v1 import AppTest
 
-from rag import log, log_events
+from rag import log, log_events, opening
+from rag.cli import main
 from rag.errors import BackendError, EmptyLibrary
 from rag.history import History, recorded
 from rag.ingest import File
@@ -207,3 +209,21 @@ def test_every_failure_of_a_page_is_shown_so() -> None:
         if keyword.arg == "on_script_error"
     ]
     assert handlers == ["ui.unexpected_shown"]
+
+
+def test_a_command_that_fails_ends_in_one_sentence(
+    lines: Lines, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def breaks(settings: Settings) -> None:
+        raise KeyError(f"secretive {KEY}")
+
+    monkeypatch.setattr(opening, "open_library", breaks)
+    quiet = CliRunner().invoke(main, ["--home", str(tmp_path), "list"])
+    assert quiet.exit_code == 1
+    assert quiet.stderr.splitlines() == [
+        "Something unexpected happened (KeyError).",
+        "To see where, run it again as: rag --log",
+    ]
+    told = CliRunner().invoke(main, ["--log", "--home", str(tmp_path), "list"])
+    assert json.loads(told.stderr.splitlines()[0])["event"] == "unexpected failure"
+    assert "secretive" not in told.stderr
