@@ -60,7 +60,9 @@ def open_app(monkeypatch: pytest.MonkeyPatch) -> Open:
         for name, value in INDEX.model_dump(exclude_defaults=True).items():
             monkeypatch.setenv(f"RAG_INDEX_{name.upper()}", str(value))
         pipeline: Pipeline = make(home, **parts)  # type: ignore[arg-type]
-        monkeypatch.setattr(rag.opening, "open_pipeline", lambda settings, index=None, **_: pipeline)
+        monkeypatch.setattr(
+            rag.opening, "open_pipeline", lambda settings, index=None, **_: pipeline
+        )
         monkeypatch.setattr(
             rag.opening, "open_library", lambda settings, index=None: pipeline.store
         )

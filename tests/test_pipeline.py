@@ -374,9 +374,7 @@ def test_an_empty_question_is_refused(library: Path, text: str) -> None:
         make(library).ask(text)
 
 
-@pytest.mark.parametrize(
-    "text", ["\ud800", "?" * 4_000, '(AND: "^~*', "猫" * 4_000, "\u202e\x00a"]
-)
+@pytest.mark.parametrize("text", ["\ud800", "?" * 4_000, '(AND: "^~*', "猫" * 4_000, "\u202e\x00a"])
 def test_odd_questions_do_no_harm(library: Path, text: str) -> None:
     assert make(library).search(text).candidates
 

@@ -19,7 +19,7 @@ from pages._settings.effect import Effects
 from rag.errors import BackendError
 from rag.models.downloading import Report
 from rag.pipeline import Pipeline
-from rag.settings import SETTINGS_FILE, IndexSettings, Settings, load_settings
+from rag.settings import SETTINGS_FILE, Settings, load_settings
 from tests.fakes import FakeEmbedder
 from tests.model_endpoint import Services, services
 from tests.test_golden import BREAD, CAT, filled, make, marked, 猫
@@ -39,7 +39,9 @@ def home(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     monkeypatch.setenv("RAG_HOME", str(tmp_path / "library"))
     monkeypatch.setenv("HF_HUB_OFFLINE", "1")
     monkeypatch.setattr(rag.trial, "make_embedder", lambda *settings: FakeEmbedder())
-    monkeypatch.setattr(rag.opening, "open_pipeline", lambda settings, index=None, **_: refuse(settings))
+    monkeypatch.setattr(
+        rag.opening, "open_pipeline", lambda settings, index=None, **_: refuse(settings)
+    )
     st.cache_resource.clear()
     return tmp_path / "library"
 
