@@ -14,6 +14,7 @@ import numpy as np
 from numpy.typing import NDArray
 
 from rag.errors import BackendError, SettingsError
+from rag.folding import encodable
 from rag.metering import count
 from rag.models import Embedder
 from rag.models.completions import NO_KEY
@@ -92,7 +93,7 @@ class OpenAIEmbedder:
         dense = np.empty((len(unique), self.dimensions), dtype=np.float32)
         start = 0
         above = f"{context}\n" if context else ""
-        for batch in batches([cut(above + text) for text in unique]):
+        for batch in batches([cut(encodable(above + text)) for text in unique]):
             dense[start : start + len(batch)] = self._encoded(batch)
             start += len(batch)
         return Encoding(dense[[places[text] for text in texts]], None)
