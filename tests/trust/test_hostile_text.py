@@ -34,15 +34,21 @@ from rag.types import AddResult, Chunk, Document, Page, PassageSpan
 from tests.browser.conftest import ARGUMENTS, CHROMIUM, Visit, playwright, serving, visiting
 from tests.browser.test_inspection import READING, Inspection
 from tests.endpoint import MODES, Connection, Endpoint, running_endpoint
-from tests.exfiltration import WAYS, Way, groups, streamed
+from tests.exfiltration import DOMAIN, WAYS, Way, groups, streamed
 from tests.test_injections import golden, home, tried
+from tests.test_markdown import assert_no_way_out
 
 __all__ = ["golden", "home"]
 
 Figure = Callable[[str, object], None]
 
-WAYS_AT_ONCE = 16
+# Whom Chromium asks by itself, for forms and updates; that is no text's doing.
+MAKER = ("*.googleapis.com", "*.google.com", "*.gvt1.com")
+NOBODY = "127.0.0.1:9"
+# A question shows twenty passages at most.
+WAYS_AT_ONCE = 18
 GROUPS = groups(WAYS_AT_ONCE)
+HANGARS = ("Albatross", "Bittern", "Cormorant", "Dunlin", "Egret", "Fulmar")
 KEY = "sk-canary-77aa01"
 # What the chat model is called: the first word is what it does.
 MODEL = "hostile+![m](http://model.leak.example/m) <img src=http://model.leak.example/n> :red[x]"
@@ -97,9 +103,11 @@ def sink() -> Iterator[Sink]:
 @pytest.fixture(scope="module")
 def enclosed(chromium: playwright.Browser, sink: Sink) -> Iterator[playwright.Browser]:
     """A Chromium for which the whole world is the sink."""
-    rules = f"MAP * 127.0.0.1:{sink.port}, EXCLUDE 127.0.0.1"
+    rules = [f"MAP {host} {NOBODY}" for host in MAKER]
+    rules += [f"MAP * 127.0.0.1:{sink.port}", "EXCLUDE 127.0.0.1"]
     browser = chromium.browser_type.launch(
-        executable_path=CHROMIUM, args=[*ARGUMENTS, f"--host-resolver-rules={rules}"]
+        executable_path=CHROMIUM,
+        args=[*ARGUMENTS, f"--host-resolver-rules={', '.join(rules)}"],
     )
     yield browser
     browser.close()
@@ -118,11 +126,13 @@ class Hostile:
 
 def hangar(group: Sequence[Way]) -> str:
     """A word that only the documents of a group have."""
-    return f"hangar-{1000 + GROUPS.index(tuple(group))}"
+    return HANGARS[GROUPS.index(tuple(group))]
 
 
 def question_of(group: Sequence[Way]) -> str:
-    return f"What does {hangar(group)} hold? " + " ".join(way.text for way in group)[:2500]
+    """Hostile too, but for the words that find the group's passages."""
+    bird = hangar(group)
+    return f"{bird} ![{bird}](http://question.{DOMAIN}/{bird}) <img src=//q.{DOMAIN}> {bird} holds?"
 
 
 def document_of(group: Sequence[Way]) -> File:
@@ -133,7 +143,7 @@ def document_of(group: Sequence[Way]) -> File:
 
 def said_of(way: Way, group: Sequence[Way]) -> str:
     """A passage in two languages, short enough to be shown whole."""
-    return f"{hangar(group)} holds {way.name}: {way.text}\n\n{hangar(group)}里有{way.name}。"
+    return f"Hangar {hangar(group)} holds {way.name}: {way.text}\n\n{hangar(group)}里有{way.name}。"
 
 
 def as_asked(connection: Connection) -> None:
@@ -251,18 +261,26 @@ def watched(
         assert sink.arrived[before:] == []
         record("requests", len(visit.foreign_requests) + len(sink.arrived) - before)
         record("dialogs", len(visit.dialogs))
+        record("foreign nodes", len(strangers(visit)))
 
 
 def assert_inert(visit: Visit) -> None:
     """On every view before it is left."""
     visit.assert_nothing_foreign()
-    assert visit.page.evaluate(STRANGERS, [FOREIGN, visit.url]) == []
+    assert strangers(visit) == []
 
 
-def test_the_sink_and_the_check_see_what_a_text_can_do(
-    enclosed: playwright.Browser, sink: Sink
+def strangers(visit: Visit) -> list[str]:
+    """The nodes of the page that are not the app's own."""
+    found: list[str] = visit.page.evaluate(STRANGERS, [FOREIGN, visit.url])
+    return found
+
+
+@pytest.mark.row(1)
+def test_the_sink_and_the_check_see_what_a_text_shown_without_care_can_do(
+    enclosed: playwright.Browser, sink: Sink, record_property: Figure
 ) -> None:
-    """Shown without care, half of the ways reach the sink, and most reach it or bring a node."""
+    """Half of the ways reach the sink, and two thirds reach it or bring a node."""
     parser = MarkdownIt("commonmark", {"html": True}).enable("table")
     page = enclosed.new_page()
     page.on("dialog", lambda dialog: dialog.dismiss())
@@ -286,6 +304,16 @@ def test_the_sink_and_the_check_see_what_a_text_can_do(
     sink.arrived.clear()
     assert len(reached) >= len(WAYS) / 2
     assert len(seen) >= len(WAYS) * 2 / 3
+    record_property("ways that reach the sink", len(reached))
+    record_property("or bring a node", len(seen))
+
+
+@pytest.mark.row(1)
+def test_no_beginning_of_a_hostile_answer_leads_anywhere(record_property: Figure) -> None:
+    """Wherever a stream may be cut."""
+    assert_no_way_out(step=1)
+    record_property("ways", len(WAYS))
+    record_property("beginnings", sum(len(way.text) for way in WAYS))
 
 
 @pytest.mark.row(1)
@@ -306,7 +334,8 @@ def test_no_answer_source_or_question_calls_out_while_it_streams_or_after(
         answer.get_by_text(f"holds {group[-1].name}").first.wait_for()
         shown = answer.inner_text().replace("\u2060", "")
         assert_inert(visit)
-        assert sum(f"holds {way.name}" in shown for way in group) >= len(group) - 2
+        assert all(f"holds {way.name}" in shown for way in group)
+        assert sum(way.host in shown for way in group) >= len(group) - 2
         answer.get_by_role("button", name="Why?").first.click()
         visit.page.get_by_text("Each line is a passage").wait_for()
         visit.settle()
@@ -356,12 +385,16 @@ def test_the_library_its_previews_and_its_failures_only_show_hostile_names_and_t
     with watched(enclosed, sink, hostile, record_property) as visit:
         visit.open("Library")
         remove = visit.page.get_by_role("button", name="Remove", exact=True)
+        # The newest are on top.
+        previews = [f"Do not open {UNREADABLE}"] * UNREADABLE_FILES
+        previews += [f"holds {group[-1].name}" for group in reversed(GROUPS)]
         shown = ""
-        for row in range(len(GROUPS) + UNREADABLE_FILES):
-            visit.choose(lambda table, row=row: row, remove)
+        for row, preview in enumerate(previews):
+            visit.choose(lambda table, row=row: row, visit.page.get_by_text(preview).first)
             assert_inert(visit)
             shown += visit.text
-        assert sum(f"holds {way.name}" in shown for way in WAYS) > len(WAYS) / 2
+        assert all(f"holds {way.name}" in shown for way in WAYS)
+        assert sum(way.host in shown for way in WAYS) >= len(WAYS) - 3
         visit.upload(f"up {WAYS[0].text.replace('/', ':')}.md", WAYS[1].text.encode())
         visit.upload(f"up {WAYS[1].text.replace('/', ':')}.pdf", b"no pdf ![x](URL)")
         visit.finish_adding()
@@ -402,7 +435,7 @@ def test_the_words_of_a_failing_endpoint_are_only_read(
         visit.open()
         for place, way in enumerate(chosen):
             how = "midway " if place % 2 else ""
-            answer = visit.ask(f"What does hangar-1000 hold? {how}(error {way.name})")
+            answer = visit.ask(f"What does the hangar Albatross hold? {how}(error {way.name})")
             assert answer.get_by_test_id("stAlert").count()
             assert_inert(visit)
     record_property("ways", len(chosen))
