@@ -18,13 +18,13 @@ from pages._visitor import visitor
 from rag import log, opening
 from rag.baseline import Baseline
 from rag.citing import without_citations
-from rag.errors import RAGError
+from rag.errors import RAGError, SettingsError
 from rag.history import History
 from rag.models.answerers import answerer_identity, answerer_name
 from rag.models.downloading import reporting
 from rag.models.rerankers import reranker_identity
 from rag.pipeline import Pipeline
-from rag.settings import IndexSettings, Settings, load_settings
+from rag.settings import SETTINGS_FILE, IndexSettings, Settings, load_settings
 from rag.store import Store
 from rag.types import (
     NOTHING_RELEVANT,
@@ -44,7 +44,7 @@ def frame() -> StreamlitPage:
 
     Who may not come in has one page only, to sign in.
     """
-    with errors_shown():
+    with broken_settings_shown():
         if not people.may_come_in():
             st.set_page_config(page_title="RankLens")
             return st.navigation(
@@ -71,7 +71,7 @@ def ensure_frame() -> None:
     It does so when a new server is first asked for the address of a page. The guard is here too,
     as a client may ask for a page alone at any time.
     """
-    with errors_shown():
+    with broken_settings_shown():
         people.ensure_may_come_in()
     if "framed" not in st.session_state:
         frame()
@@ -231,6 +231,24 @@ def errors_shown() -> Iterator[None]:
         yield
     except RAGError as error:
         show_problem(error.notice)
+        st.stop()
+
+
+@contextmanager
+def broken_settings_shown() -> Iterator[None]:
+    """Tell how to mend the settings where they cannot be read, and end the page there.
+
+    Until then it is not known who may come in, so nobody sees anything else.
+    """
+    try:
+        yield
+    except SettingsError as error:
+        show_problem(error.notice)
+        st.markdown(
+            f"Open the file `{SETTINGS_FILE}` in a text editor. Correct what is named above, or "
+            "take its line out to have the default again. No other setting is lost."
+        )
+        st.button("Read it again", icon=":material/refresh:")
         st.stop()
 
 

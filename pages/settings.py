@@ -27,13 +27,9 @@ def page() -> None:
     saving.tell()
     Form.come_back()
     st.title("Settings")
-    try:
-        saved = load_settings()
-    except SettingsError as error:
-        mend(error)
-        return
-    sidebar()
     with ui.errors_shown():
+        saved = load_settings()
+        sidebar()
         shown = profile(saved)
     form = Form(shown)
     cards = [card(show, form) for show in (embedder, retrieval, reranker, answers, prices)]
@@ -81,16 +77,6 @@ def indexes(chosen: Settings) -> None:
         _index.show_indexes(chosen)
     except RAGError as error:
         ui.show_notice(error.notice)
-
-
-def mend(error: SettingsError) -> None:
-    """What is wrong with the settings, and how to go on."""
-    ui.show_problem(error.notice)
-    st.markdown(
-        f"Open the file `{SETTINGS_FILE}` in a text editor. Correct what is named above, or take "
-        "its line out to have the default again. No other setting is lost."
-    )
-    st.button("Read it again", icon=":material/refresh:")
 
 
 def profile(saved: Settings) -> Settings:

@@ -57,7 +57,7 @@ def test_a_hostile_answer_is_only_read(visit: Visit) -> None:
 def test_an_answer_of_all_ways_to_call_out_is_only_read(visit: Visit) -> None:
     """In the browser once; every way in every view is tried in tests/trust."""
     shown = visit.ask(f"{QUESTION} (all-ways)").inner_text().replace("\u2060", "")
-    for part in ("[image: 图]", "<script src=", "x (reference-link", "@import", ":material/home:"):
+    for part in ("[image: 图]", "<script src=", "[x][there]", "@import", ":material/home:"):
         assert part in shown
 
 
