@@ -28,8 +28,13 @@ LONGEST = (
     "tests/test_inspection.py",
     "tests/test_badfiles.py",
     "tests/test_bundled.py",
+    "tests/test_crashes.py",
+    "tests/test_two_writers.py",
+    "tests/test_backup.py",
+    "tests/test_headers.py",
+    "tests/test_keys.py",
     "tests/test_hostile_documents.py",
-    "tests/test_ingest.py",
+    "tests/test_hostile_names.py",
     "tests/test_chunking.py",
 )
 

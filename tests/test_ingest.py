@@ -3,9 +3,6 @@
 from __future__ import annotations
 
 import hashlib
-import signal
-import subprocess
-import sys
 from collections.abc import Iterator
 from pathlib import Path
 from threading import Barrier, Thread
@@ -144,46 +141,6 @@ def test_a_failing_model_leaves_nothing_searchable(store: Store) -> None:
     (again,) = results(mended.add([File.holding("a.txt", ENGLISH)]))
     assert again.outcome == "added"
     assert [record.status for record in store.documents()] == ["ready"]
-
-
-KILLED = """
-import os, signal, sys
-from pathlib import Path
-from rag.ingest import File, Ingest
-from rag.store import Store
-from rag.token_codes import TokenCodec
-from rag.types import Progress
-from tests.fakes import DIMENSIONS, FakeEmbedder
-from tests.test_ingest import ENGLISH, chunk, read
-
-home, stage, done = sys.argv[1:]
-store = Store.open(Path(home), "test", DIMENSIONS)
-ingest = Ingest(store, FakeEmbedder(), TokenCodec(DIMENSIONS), read, chunk)
-for event in ingest.add([File.holding("a.txt", ENGLISH)]):
-    if isinstance(event, Progress) and (event.stage, event.done) == (stage, int(done)):
-        os.kill(os.getpid(), signal.SIGKILL)
-"""
-
-
-def test_killed_in_any_stage_a_document_is_there_whole_or_not_at_all(tmp_path: Path) -> None:
-    moments = {"reading": 2, "chunking": 2, "embedding": 2, "storing": 0}
-    root = Path(__file__).parents[1]
-    children = {
-        stage: subprocess.Popen(
-            [sys.executable, "-c", KILLED, str(tmp_path / stage), stage, str(done)], cwd=root
-        )
-        for stage, done in moments.items()
-    }
-    for stage, child in children.items():
-        assert child.wait(60) == -signal.SIGKILL, stage
-        store = Store.open(tmp_path / stage, "test", DIMENSIONS)
-        assert store.state().chunks == 0
-        assert not [record for record in store.documents() if record.status == "ready"]
-        ingest = Ingest(store, FakeEmbedder(), TokenCodec(DIMENSIONS), read, chunk)
-        (result,) = results(ingest.add([File.holding("a.txt", ENGLISH)]))
-        assert result.outcome == "added"
-        assert [record.status for record in store.documents()] == ["ready"]
-        assert store.state().chunks == 2
 
 
 def test_cancelling_skips_the_rest(ingest: Ingest, store: Store) -> None:

@@ -233,7 +233,8 @@ def test_a_broken_settings_file_opens_nothing(
     signed_in_as(**ADA)
     found = AppTest.from_file(str(ROOT / "app.py"), default_timeout=30).run()
     assert "cannot be read" in found.error[0].value
-    assert len(found.main) == 1
+    assert [button.label for button in found.button] == ["Read it again"]
+    assert len(found.main) == 3
 
 
 def test_outside_of_a_run_of_the_page_nobody_is_let_in(signed_in_as: Callable[..., None]) -> None:

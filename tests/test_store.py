@@ -5,7 +5,6 @@ from __future__ import annotations
 import hashlib
 import json
 import os
-import random
 import signal
 import subprocess
 import sys
@@ -567,55 +566,6 @@ with store.ingest_lock():
     with store.ingest_lock():
         assert store.document("d1").status == "failed"
     assert store.original("d1") == b"bytes"
-
-
-def test_a_process_killed_at_any_moment_leaves_nothing_half_visible(
-    nursery: Nursery, tmp_path: Path
-) -> None:
-    """Eight kills at random moments; the seed is printed on failure."""
-    seed = random.SystemRandom().randrange(10**6)
-    print("seed", seed)  # noqa: T201
-    chance = random.Random(seed)
-    body = """
-store = open_store(folder)
-for number in range(1000):
-    document_id = f"{round_number}-{number}"
-    add(store, document_id, ENGLISH + CHINESE)
-    say("added", document_id)
-    if number % 3 == 2:
-        document_id = f"{round_number}-{number - 1}"
-        store.remove(document_id)
-        say("removed", document_id)
-"""
-    added: set[str] = set()
-    removed: set[str] = set()
-    for round_number in range(8):
-        (pid,) = nursery.start(tmp_path, f"round_number = {round_number}\n" + body)
-        time.sleep(chance.uniform(0.0, 1.0))
-        os.kill(pid, signal.SIGKILL)
-        for line in nursery.rest():
-            word, document_id, *_ = line.split(" ")
-            if word != "gone":
-                (added if word == "added" else removed).add(document_id)
-
-        store = open_store(tmp_path)
-        records = {row.id: row for row in store.documents()}
-        assert {row.status for row in records.values()} <= {"ready", "failed"}
-        assert not removed & set(records)
-        ready = {row.id for row in records.values() if row.status == "ready"}
-        lost = added - removed - ready
-        assert len(lost) <= 1, "only the document whose removal had begun may be gone"
-        assert all(document_id not in records for document_id in lost)
-        added -= lost
-        visible = [chunk.document_id for chunk, _ in store.search_lexical("reranker 仓库", 1000)]
-        assert sorted(visible) == sorted([*ready, *ready])
-        assert store.state().chunks == 6 * len(ready)
-        for document_id in ready:
-            assert store.original(document_id) == b"original of " + document_id.encode()
-            assert [page.text for page in store.pages(document_id)] == [
-                "\n".join(ENGLISH + CHINESE)
-            ]
-    assert added
 
 
 # --- failures ------------------------------------------------------------------------------
