@@ -30,7 +30,7 @@ def show_notice() -> None:
 def show_indexes(chosen: Settings) -> None:
     """The way to the index of these settings, which need not be saved, and all there are."""
     settings = load_settings()
-    in_use = opening.index_in_use(settings)
+    in_use = ui.index_in_use(settings)
     job = _jobs().get(str(settings.home))
     if job is not None and job.running:
         _show_running()

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 
 import streamlit as st
 
@@ -11,8 +12,8 @@ from pages import _ui as ui
 from pages._markdown import plain
 from pages._visitor import visitor
 from rag.errors import RAGError
-from rag.golden.marks import add_mark, mark_of, standing
-from rag.types import Candidate
+from rag.golden.marks import add_mark, by_question, mark_of, question_key, standing
+from rag.types import Candidate, GoldenMark
 
 _THUMBS = (
     (True, "thumb_up", "green", "This is the right source"),
@@ -21,14 +22,30 @@ _THUMBS = (
 _EVERYBODY = "Kept as a golden question, which everybody who uses this library sees"
 
 
-def show(question: str, candidate: Candidate, key: str) -> None:
-    """Both thumbs as they stand; nothing where the document is not in the library."""
-    document = candidate.chunk.document_id
+@dataclass(frozen=True, slots=True)
+class Marks:
+    """What the library holds and what was said of it, read once for all sources of a page.
+
+    `documents` are ids; `golden` are the marks of each question, by its key.
+    """
+
+    documents: frozenset[str]
+    golden: Mapping[str, Sequence[GoldenMark]]
+
+
+def marks() -> Marks:
+    """Those of now; a failure ends the page with a sentence."""
     with ui.errors_shown():
         library = ui.library()
-        if not library.names({document}):
-            return
-        marked = standing(library.golden.listed(), question, candidate.chunk)
+        documents = frozenset(record.id for record in library.documents())
+        return Marks(documents, by_question(library.golden.listed()))
+
+
+def show(marks: Marks, question: str, candidate: Candidate, key: str) -> None:
+    """Both thumbs as they stand; nothing where the document is not in the library."""
+    if candidate.chunk.document_id not in marks.documents:
+        return
+    marked = standing(marks.golden.get(question_key(question), ()), question, candidate.chunk)
     for relevant, icon, colour, says in _THUMBS:
         stands = marked is not None and marked.relevant == relevant
         st.button(

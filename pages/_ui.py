@@ -25,7 +25,7 @@ from rag.models.downloading import reporting
 from rag.models.rerankers import reranker_identity
 from rag.pipeline import Pipeline
 from rag.settings import SETTINGS_FILE, IndexSettings, Settings, load_settings
-from rag.store import Store
+from rag.store import Indexes, Store
 from rag.types import (
     NOTHING_RELEVANT,
     Answer,
@@ -86,7 +86,18 @@ def library() -> Store:
     """
     people.ensure_may_come_in()
     settings = load_settings()
-    return _library(str(settings.home), opening.index_in_use(settings))
+    return _library(str(settings.home), index_in_use(settings))
+
+
+def index_in_use(settings: Settings) -> IndexSettings:
+    """The index that answers."""
+    return opening.index_in_use(settings, _indexes(str(settings.home)))
+
+
+@st.cache_resource(show_spinner=False, max_entries=4)
+def _indexes(home: str) -> Indexes:
+    """A connection that stays open: a page looks several times, and opening takes longer."""
+    return Indexes.at(home)
 
 
 @st.cache_resource(show_spinner="Opening the library …", max_entries=4)
@@ -153,7 +164,7 @@ def pipeline_of(settings: Settings) -> Pipeline:
     A failure is raised, and forgotten, so that the next call tries again.
     """
     people.ensure_may_come_in()
-    index = opening.index_in_use(settings)
+    index = index_in_use(settings)
     try:
         here = loading(settings, index).waited_for()
         models = hash((reranker_identity(settings), answerer_identity(settings)))
@@ -284,7 +295,7 @@ def show_notice(notice: Notice) -> None:
 def sidebar(records: Sequence[DocumentRecord]) -> None:
     """What the library holds, and what answers from it; models begin to load meanwhile."""
     settings = load_settings()
-    loading(settings, opening.index_in_use(settings))
+    loading(settings, index_in_use(settings))
     ready = [record for record in records if record.status == "ready"]
     chunks = sum(record.chunks for record in ready)
     writer = answerer_name(settings)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import streamlit as st
 
@@ -34,6 +35,15 @@ _HOW = {
 }
 
 
+@dataclass(frozen=True, slots=True)
+class Exchange:
+    """A question with its answer, by its number in the conversation, and the marks of sources."""
+
+    number: int
+    record: Record
+    marks: marking.Marks
+
+
 def page() -> None:
     """The whole page, top to bottom."""
     ui.ensure_frame()
@@ -56,14 +66,15 @@ def page() -> None:
     if not history and not question and not waiting:
         with first.container():
             welcome(empty=not any(record.status == "ready" for record in records))
+    marks = marking.marks()
     for number, record in enumerate(history, start=1):
-        show_exchange(number, record)
+        show_exchange(Exchange(number, record, marks))
     if waiting and waiting != question:
         show_question(waiting)
     adding.show()
     if question:
         with ui.errors_shown():
-            ask(question, history)
+            ask(question, history, marks)
     elif refused is not None:
         ui.show_problem(refused)
 
@@ -105,24 +116,23 @@ def welcome(*, empty: bool) -> None:
                 st.rerun()
 
 
-def ask(question: str, history: list[Record]) -> None:
+def ask(question: str, history: list[Record], marks: marking.Marks) -> None:
     """Answer one question, streaming, and keep it in the history."""
-    number = len(history) + 1
     show_question(question)
     with st.chat_message("assistant", avatar=":material/frame_inspect:"):
         turns = [Turn(one.trace.searched, one.answer.text) for one in history if one.answer]
         record = asking.ask(question, turns, _BOX)
         history.append(record)
-        show_answer(number, record)
+        show_answer(Exchange(len(history), record, marks))
 
 
-def show_exchange(number: int, record: Record) -> None:
+def show_exchange(exchange: Exchange) -> None:
     """A question and its answer, as they were."""
-    show_question(record.trace.question)
+    show_question(exchange.record.trace.question)
     with st.chat_message("assistant", avatar=":material/frame_inspect:"):
         # Where the answer was shown while it was written: all else stays in its place.
         st.empty()
-        show_answer(number, record)
+        show_answer(exchange)
 
 
 def show_question(question: str) -> None:
@@ -137,22 +147,22 @@ def show_searched(trace: Trace) -> None:
         st.caption(f"Searched for: {plain(trace.standalone)}")
 
 
-def show_answer(number: int, record: Record) -> None:
+def show_answer(exchange: Exchange) -> None:
     """The question that was searched, text, what went wrong, what supports it, seconds, sources."""
-    answer = record.answer
+    answer = exchange.record.answer
     if answer is None:
         return
     show_searched(answer.trace)
     for notice in answer.trace.notices:
         ui.show_notice(notice)
-    ui.show_answer_text(answer, anchors=anchor(number, ""))
+    ui.show_answer_text(answer, anchors=anchor(exchange.number, ""))
     ui.show_incomplete(answer)
     if answer.dropped:
         st.caption(f"Invented source numbers taken out: {answer.dropped}.")
     if answer.statements:
         ui.show_audit(answer)
     st.caption(timings(answer))
-    show_sources(number, record, answer)
+    show_sources(exchange, answer)
 
 
 def timings(answer: Answer) -> str:
@@ -165,11 +175,11 @@ def timings(answer: Answer) -> str:
     return f"{total:.2f} s ({stages}) · {how}{usage}"
 
 
-def show_sources(number: int, record: Record, answer: Answer) -> None:
+def show_sources(exchange: Exchange, answer: Answer) -> None:
     """A card a cited passage; the others that were in the prompt, or the nearest, folded away."""
     if answer.kind == "nothing relevant":
         for position, candidate in enumerate(answer.trace.candidates[:_NEAREST], start=1):
-            show_source(number, record, position, candidate, [])
+            show_source(exchange, position, candidate, [])
         return
     cited: dict[int, list[Citation]] = {}
     for citation in answer.citations:
@@ -177,18 +187,19 @@ def show_sources(number: int, record: Record, answer: Answer) -> None:
     sources = list(enumerate(answer.passages, start=1))
     for position, candidate in sources:
         if position in cited or not cited:
-            show_source(number, record, position, candidate, cited.get(position, []))
+            show_source(exchange, position, candidate, cited.get(position, []))
     rest = [source for source in sources if cited and source[0] not in cited]
     if rest:
         with st.expander(f"{len(rest)} more in the prompt, not cited"):
             for position, candidate in rest:
-                show_source(number, record, position, candidate, [])
+                show_source(exchange, position, candidate, [])
 
 
 def show_source(
-    number: int, record: Record, position: int, candidate: Candidate, citations: list[Citation]
+    exchange: Exchange, position: int, candidate: Candidate, citations: list[Citation]
 ) -> None:
     """One passage: where it stands, what it says, and what every stage thought of it."""
+    number, record = exchange.number, exchange.record
     text = candidate.chunk.text
     spans = [(citation.start, citation.end) for citation in citations if citation.quote]
     start, end = excerpt(text, spans)
@@ -201,7 +212,8 @@ def show_source(
             )
             with st.container(horizontal=True, width="content", vertical_alignment="center"):
                 st.markdown(badge_line(candidate), width="content")
-                marking.show(record.trace.searched, candidate, f"mark-{number}-{position}")
+                key = f"mark-{number}-{position}"
+                marking.show(exchange.marks, record.trace.searched, candidate, key)
                 if st.button(
                     "Why?",
                     key=f"why-{number}-{position}",

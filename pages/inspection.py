@@ -200,7 +200,9 @@ def show_passage(record: Record) -> None:
     with st.container(border=True):
         with st.container(horizontal=True, vertical_alignment="center"):
             st.markdown(f"**{candidate.rank}. {plain(candidate.location)}**", width="content")
-            marking.show(record.trace.searched, candidate, f"mark-{candidate.chunk.id}")
+            marking.show(
+                marking.marks(), record.trace.searched, candidate, f"mark-{candidate.chunk.id}"
+            )
         st.caption(plain(evidence_line(record.trace, candidate)))
         if candidate.chunk.heading:
             st.caption(plain(candidate.chunk.heading))

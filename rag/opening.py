@@ -21,13 +21,14 @@ from rag.store import Indexes, Store
 from rag.types import IndexRecord, Notice
 
 
-def index_in_use(settings: Settings) -> IndexSettings:
+def index_in_use(settings: Settings, indexes: Indexes | None = None) -> IndexSettings:
     """The index that answers: the one the settings name, or else the one that was used last.
 
-    The first where it was built, and where no other index holds anything. Raises LibraryError.
+    The first where it was built, and where no other index holds anything. `indexes` are those of
+    the library, where they are at hand. Raises LibraryError.
     """
     wanted = settings.index
-    listed = Indexes.at(settings.home).listed()
+    listed = (indexes or Indexes.at(settings.home)).listed()
     if any(one.fingerprint == wanted.fingerprint and one.built for one in listed):
         return wanted
     usable = [one for one in listed if one.built and one.chunks]

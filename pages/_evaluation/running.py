@@ -60,7 +60,7 @@ def just_finished() -> bool:
 
 def opener(settings: Settings) -> Callable[[Settings, IndexSettings], Pipeline]:
     """Opens the library of a golden set with the models that are loaded already, if they fit."""
-    index = opening.index_in_use(settings)
+    index = ui.index_in_use(settings)
     loading = ui.loading(settings, index)
 
     def opened(wanted: Settings, wanted_index: IndexSettings) -> Pipeline:

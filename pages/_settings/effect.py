@@ -134,7 +134,7 @@ def _compare(
     at_hand: bool,
 ) -> None:
     asked = ui.counted(len(golden.rankable), "golden question")
-    in_use = opening.index_in_use(saved)
+    in_use = ui.index_in_use(saved)
     index = chosen.index if _complete(store, chosen.index) else in_use
     if chosen.index not in {index, saved.index}:
         st.bottom.caption(
