@@ -56,6 +56,8 @@ def serve(settings: Settings, port: int, address: str, host_names: Sequence[str]
     if settings.profile != load_settings(settings.home).profile:
         # The page may save another profile, unless this one was asked for.
         os.environ["RAG_PROFILE"] = settings.profile
+    # Else every thread keeps memory of its own, which is never given to another; see mallopt(3).
+    os.environ.setdefault("MALLOC_ARENA_MAX", "2")
     os.chdir(folder)  # Streamlit reads .streamlit/config.toml from the working folder.
     arguments = [sys.executable, "-m", "streamlit", "run", str(folder / "app.py")]
     arguments += ["--server.port", str(port), "--server.address", address]

@@ -22,12 +22,11 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import IO
 
-import lancedb
-
 from rag import __version__
 from rag.disk_space import says_full
 from rag.errors import LibraryError
 from rag.store import layout
+from rag.store.connecting import connected
 from rag.store.failures import plain_words
 from rag.store.snapshots import snapshot
 from rag.store.tables import DOCUMENTS, QUESTIONS, matching
@@ -82,7 +81,7 @@ def _contents(folder: Path) -> Contents:
     for table in layout.tables(folder):
         # Reading a column of a table shows that all its files are there.
         with plain_words(str(folder.parent), table):
-            rows[table] = matching(lancedb.connect(folder).open_table(table), ["id"]).num_rows
+            rows[table] = matching(connected(folder).open_table(table), ["id"]).num_rows
     paths = sorted(one for one in folder.rglob("*") if one.is_file() and one.name[0] != ".")
     return Contents(
         FORMAT,

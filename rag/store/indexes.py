@@ -8,7 +8,6 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-import lancedb
 import pyarrow as pa
 from lancedb.expr import col, lit
 
@@ -16,6 +15,7 @@ from rag import log
 from rag.errors import LibraryError
 from rag.fault_points import reached
 from rag.store.checksums import Ledger
+from rag.store.connecting import connected
 from rag.store.failures import plain_words
 from rag.store.locking import LibraryLock, committing, local_folder
 from rag.store.recovery import recover
@@ -50,7 +50,7 @@ class Indexes:
     def at(cls, uri: str | Path) -> Indexes:
         """Those of the library at a folder or an address; nothing is made there."""
         with plain_words(str(uri)):
-            return cls(str(uri), lancedb.connect(str(uri)), Ledger(local_folder(str(uri))))
+            return cls(str(uri), connected(uri), Ledger(local_folder(str(uri))))
 
     def listed(self) -> list[IndexRecord]:
         """All indexes, the one that was used last first.

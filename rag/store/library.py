@@ -8,10 +8,8 @@ import shutil
 from collections.abc import Callable, Collection, Iterator, Sequence
 from contextlib import contextmanager, suppress
 from dataclasses import replace
-from datetime import timedelta
 from pathlib import Path
 
-import lancedb
 from lancedb.expr import col, lit
 
 from rag import log
@@ -20,6 +18,7 @@ from rag.fault_points import reached
 from rag.store import recall
 from rag.store.catalogue import Catalogue, ChunkCounts
 from rag.store.checksums import Ledger
+from rag.store.connecting import connected
 from rag.store.failures import in_plain_words, plain_words
 from rag.store.golden import Golden
 from rag.store.healing import finish_removals, settle_interrupted
@@ -95,7 +94,7 @@ class Store:
         """
         uri = str(uri)
         with plain_words(uri):
-            connection = lancedb.connect(uri, read_consistency_interval=timedelta(0))
+            connection = connected(uri, sees_others_at_once=True)
             lock, ledger = LibraryLock(local_folder(uri)), Ledger(local_folder(uri))
             recover(lock, ledger, connection)
             with lock.setup():

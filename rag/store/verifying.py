@@ -14,12 +14,12 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any, Literal
 
-import lancedb
 import pyarrow as pa
 
 from rag.errors import LibraryError
 from rag.store import layout, manifests, spares
 from rag.store.checksums import Ledger, checksum_of
+from rag.store.connecting import connected
 from rag.store.failures import plain_words
 from rag.store.locking import local_folder
 from rag.store.losses import LOST, RESTORABLE
@@ -102,7 +102,7 @@ def verify(uri: str | Path, report: Report = lambda what, done, total: None) -> 
             raise LibraryError(
                 f"There is no library in {folder}.", "Name its folder: rag --home FOLDER verify"
             )
-        found = _Found(lancedb.connect(str(uri)), report)
+        found = _Found(connected(uri), report)
         if folder is not None:
             found.read_files(folder, Ledger(folder))
         for table in table_names(found.connection):
