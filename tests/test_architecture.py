@@ -206,6 +206,7 @@ SHARED = {
         "_size": "how large a model is on the hub",
     },
     "pages._ui": {
+        "_indexes": "a connection to the library",
         "_library": "the open library",
         "_loading": "the models of the settings",
         "_measuring": "what unrelated pairs of the library score",
