@@ -205,15 +205,17 @@ def seconds_of_long_text(text: str, characters: int) -> float:
     page = Page(1, clean((text * characters)[:characters]))
     document = Document("0" * 64, "long.md", "text/markdown", 1, (page,))
     spans = [(place, place + 1) for place in range(characters)]
-    started = time.process_time()
+    started = time.thread_time()
     chunks = chunk_document(
         document, lambda texts: [spans[: len(text)] for text in texts], IndexSettings()
     )
     assert sum(len(chunk.text) for chunk in chunks) >= len("".join(page.text.split()))
-    return time.process_time() - started
+    return time.thread_time() - started
 
 
 def test_the_time_for_a_long_text_grows_with_its_length() -> None:
     for text in ("字", "# a\n", "```\n"):
-        short, long = (seconds_of_long_text(text, count) for count in (20_000, 100_000))
+        short, long = (
+            min(seconds_of_long_text(text, count) for _ in range(3)) for count in (20_000, 100_000)
+        )
         assert long < 15 * short + 0.2
