@@ -339,5 +339,6 @@ def written_app(
             RAG_LLM_MODEL="as-asked",
             RAG_ENDPOINT_FIRST_TOKEN_SECONDS="5",
             RAG_ENDPOINT_IDLE_SECONDS="2",
+            RAG_LIMITS_SESSION_QUESTIONS="0",
         ) as url:
             yield url

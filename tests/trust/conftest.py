@@ -14,6 +14,7 @@ import rag
 # The tests of browsers and the tests here share what drives a server.
 from tests.browser.conftest import (
     app,
+    chat_endpoint,
     chromium,
     empty_app,
     first_visit,
@@ -24,6 +25,7 @@ from tests.browser.conftest import (
 
 __all__ = [
     "app",
+    "chat_endpoint",
     "chromium",
     "empty_app",
     "first_visit",

@@ -27,9 +27,13 @@ def cause_of(mode: str, cause: str) -> str:
 def assert_told(answer: Locator, begun: str, cause: str) -> None:
     """Sources, cause and next step are on the page; what was written before it failed stays."""
     shown = answer.inner_text().replace("\u2060", "")
-    alert = answer.get_by_test_id("stAlert").inner_text().replace("\u2060", "")
-    assert cause in alert
-    assert len(alert.splitlines()) >= 2, "a hint follows the cause"
+    # A question that follows others is rewritten first, and that failed as well.
+    alerts = [
+        text.replace("\u2060", "") for text in answer.get_by_test_id("stAlert").all_inner_texts()
+    ]
+    told = [alert for alert in alerts if cause in alert]
+    assert told, alerts
+    assert len(told[-1].splitlines()) >= 2, "a hint follows the cause"
     assert "dense " in shown
     assert " · rerank " in shown
     assert "Traceback" not in shown
@@ -76,7 +80,7 @@ def test_every_failure_of_the_endpoint_leaves_the_sources_and_the_next_question_
 @pytest.mark.parametrize(
     ("address", "cause"),
     [
-        ("http://127.0.0.1:9/v1", "refused the connection"),
+        ("http://127.0.0.1:9/v1", "the connection was refused"),
         ("http://nowhere.invalid/v1", "nowhere.invalid"),
     ],
 )
