@@ -162,6 +162,7 @@ class Ingest:
         A file that fails never stops the others. Closing the iterator abandons the file in hand.
         """
         added = False
+        failed: list[DocumentRecord] = []
         with ThreadPoolExecutor(max_workers=1) as reader:
             ahead: dict[int, _Reading] = {}
             for index, file in enumerate(files):
@@ -175,12 +176,15 @@ class Ingest:
                             reading.run, self.shelf, self.read, self.spare
                         )
                         ahead[near] = reading
-                result = yield from self._add_one(ahead[index])
+                result = yield from self._add_one(ahead[index], failed)
                 del ahead[index]
                 added = added or result.outcome == "added"
                 yield result
             for reading in ahead.values():
                 reading.future.cancel()
+        if failed:
+            with suppress(RAGError), self.shelf.ingest_lock():
+                self._record(failed)
         if added:
             self._optimize()
 
@@ -192,10 +196,17 @@ class Ingest:
         except LibraryError as error:
             log.event("search indexes not brought up to date", error=error)
 
-    def _add_one(self, reading: _Reading) -> Generator[Event, None, AddResult]:
+    def _add_one(
+        self, reading: _Reading, failed: list[DocumentRecord]
+    ) -> Generator[Event, None, AddResult]:
+        """Add one file, or its failure to `failed`: those that nobody has written down yet.
+
+        A failure is told before it is written down: who holds the lock may encode a long document.
+        """
         try:
             document = yield from _watched(reading)
             with self.shelf.ingest_lock():
+                self._record(failed)
                 known = self.shelf.document(reading.document_id)
                 if document is None or _is_ready(known):
                     self._keep_lost_original(reading, known)
@@ -203,7 +214,8 @@ class Ingest:
                 return (yield from self._store(reading, document))
         except Exception as error:
             failure = _failure(reading.name, error)
-            self._record_failure(reading, failure)
+            if reading.document_id:
+                failed.append(_failed_record(reading, failure))
             return AddResult(
                 reading.name,
                 "failed",
@@ -246,8 +258,9 @@ class Ingest:
             yield Progress(reading.name, "storing", 0, len(chunks))
             self.shelf.put_chunks(chunks, vectors, search_texts(chunks, name))
             self.shelf.put_document(replace(record, status="ready", chunks=len(chunks)))
-        except (GeneratorExit, KeyboardInterrupt):
-            self.shelf.remove(document.id)
+        except BaseException:
+            with suppress(RAGError):
+                self.shelf.remove(document.id)
             raise
         yield Progress(reading.name, "storing", len(chunks), len(chunks))
         return AddResult(
@@ -267,26 +280,14 @@ class Ingest:
             self.shelf.put_original(known.id, reading.content)
             self.shelf.put_document(known)
 
-    def _record_failure(self, reading: _Reading, error: RAGError) -> None:
-        """Leave a row that says what happened, where the file could be opened at all."""
-        if not reading.document_id:
-            return
-        record = DocumentRecord(
-            id=reading.document_id,
-            name=reading.name,
-            media_type="",
-            size=len(reading.content),
-            status="failed",
-            message=str(error),
-            pages=0,
-            pages_read=0,
-            chunks=0,
-            added_at=datetime.now(UTC),
-        )
-        with suppress(RAGError), self.shelf.ingest_lock():
-            if not _is_ready(self.shelf.document(record.id)):
-                self.shelf.remove(record.id)
-                self.shelf.put_document(record)
+    def _record(self, failed: list[DocumentRecord]) -> None:
+        """Leave a row for each that is not in the library after all; the caller holds the lock."""
+        while failed:
+            record = failed.pop()
+            with suppress(RAGError):
+                if not _is_ready(self.shelf.document(record.id)):
+                    self.shelf.remove(record.id)
+                    self.shelf.put_document(record)
 
 
 def _watched(reading: _Reading) -> Generator[Event, None, Document | None]:
@@ -312,6 +313,22 @@ def _failure(name: str, error: Exception) -> RAGError:
         f"{name} could not be added: something failed unexpectedly "
         f"({type(error).__name__}, {reference} in the log).",
         "Add it again; if it stays, please report it.",
+    )
+
+
+def _failed_record(reading: _Reading, error: RAGError) -> DocumentRecord:
+    """The row that says what happened to a file; it could be opened at all."""
+    return DocumentRecord(
+        id=reading.document_id,
+        name=reading.name,
+        media_type="",
+        size=len(reading.content),
+        status="failed",
+        message=str(error),
+        pages=0,
+        pages_read=0,
+        chunks=0,
+        added_at=datetime.now(UTC),
     )
 
 

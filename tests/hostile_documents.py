@@ -11,7 +11,7 @@ from collections.abc import Callable, Iterable
 GOOD = b"BT /F1 12 Tf 20 400 Td (a good page) Tj ET"
 SLOW = b"BT /F1 12 Tf " + b"1 0 0 1 20 400 Tm (slow) Tj " * 300_000 + b"ET"
 # A third of a second a page: none is too slow, all of them are.
-SLOWISH = b"BT /F1 12 Tf " + b"1 0 0 1 20 400 Tm (slow) Tj " * 10_000 + b"ET"
+SLOWISH = b"BT /F1 12 Tf " + b"1 0 0 1 20 400 Tm () Tj " * 10_000 + b"(slow) Tj ET"
 
 
 def pdf_of_objects(*objects: bytes, trailer: bytes = b"") -> bytes:

@@ -19,17 +19,30 @@ from websockets.sync.client import ClientConnection, connect
 
 PATIENCE_SECONDS = 90.0
 _XSRF = "_streamlit_xsrf"
+_FINISHED = (
+    ForwardMsg.FINISHED_SUCCESSFULLY,
+    ForwardMsg.FINISHED_WITH_COMPILE_ERROR,
+    ForwardMsg.FINISHED_FRAGMENT_RUN_SUCCESSFULLY,
+)
 
 
 @dataclass
 class Client:
-    """One session. `elements` is what the last run showed, in the order it came."""
+    """One session, and what it shows."""
 
     url: str
     socket: ClientConnection
     token: str
     page: str = ""
-    elements: list[Any] = field(default_factory=list)
+    # By its place on the page, in the order it came.
+    _shown: dict[tuple[int, ...], Any] = field(default_factory=dict)
+    # The part of the page that asks to be run again and again, as progress does.
+    _fragment: str = ""
+
+    @property
+    def elements(self) -> list[Any]:
+        """What is on the page."""
+        return list(self._shown.values())
 
     @property
     def text(self) -> str:
@@ -47,16 +60,31 @@ class Client:
         message.rerun_script.page_name = self.page
         message.rerun_script.widget_states.widgets.extend(widgets)
         self._send(message)
-        self.elements = []
+        return self._follow()
+
+    def refresh(self) -> Client:
+        """Run what of the page asks to be run again and again, as a browser does by itself."""
+        if not self._fragment:
+            return self.run()
+        message = BackMsg()
+        message.rerun_script.page_name = self.page
+        message.rerun_script.fragment_id = self._fragment
+        message.rerun_script.is_auto_rerun = True
+        self._send(message)
+        return self._follow()
+
+    def _follow(self) -> Client:
+        """Take over what a run draws, until it is drawn."""
         for answer in self._answers():
             kind = answer.WhichOneof("type")
-            if kind == "delta" and answer.delta.WhichOneof("type") == "new_element":
-                self.elements.append(answer.delta.new_element)
+            if kind == "new_session" and not answer.new_session.fragment_ids_this_run:
+                self._shown, self._fragment = {}, ""
+            elif kind == "auto_rerun":
+                self._fragment = answer.auto_rerun.fragment_id
+            elif kind == "delta" and answer.delta.WhichOneof("type") == "new_element":
+                self._shown[tuple(answer.metadata.delta_path)] = answer.delta.new_element
             # A run that asks for another one is followed by it at once.
-            elif kind == "script_finished" and answer.script_finished in (
-                ForwardMsg.FINISHED_SUCCESSFULLY,
-                ForwardMsg.FINISHED_WITH_COMPILE_ERROR,
-            ):
+            elif kind == "script_finished" and answer.script_finished in _FINISHED:
                 return self
         raise ConnectionError("the server closed the connection")
 
@@ -107,7 +135,7 @@ class Client:
                 raise TimeoutError(f"it did not come in {seconds:g} seconds: {self.text[:2000]}")
             yield self.text
             time.sleep(0.5)
-            self.run()
+            self.refresh()
 
     def shows(self, label: str) -> bool:
         """Whether there is a button with this label."""

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterator
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from threading import Barrier, Thread
 
@@ -121,6 +122,16 @@ def test_a_broken_file_stops_no_other_and_stays_listed(ingest: Ingest, store: St
     assert str(added[0]) == "bad.txt: failed. bad.txt is broken. Add a whole copy."
     listed = {record.name: record.status for record in store.documents()}
     assert listed == {"bad.txt": "failed", "good.txt": "ready"}
+
+
+def test_a_failure_is_told_while_another_document_is_encoded(ingest: Ingest, store: Store) -> None:
+    with ThreadPoolExecutor(1) as pool, store.ingest_lock():
+        adding = ingest.add([File.holding("broken.pdf", b"%PDF broken")])
+        told = pool.submit(lambda: next(event for event in adding if isinstance(event, AddResult)))
+        assert told.result(timeout=5).outcome == "failed"
+        assert store.documents() == []
+    assert results(adding) == []
+    assert [record.status for record in store.documents()] == ["failed"]
 
 
 def test_a_missing_file_is_told_by_name(ingest: Ingest, tmp_path: Path) -> None:
