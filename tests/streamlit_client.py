@@ -77,7 +77,7 @@ class Client:
         """Take over what a run draws, until it is drawn."""
         for answer in self._answers():
             kind = answer.WhichOneof("type")
-            if kind == "new_session" and not answer.new_session.fragment_ids_this_run:
+            if kind == "new_session" and not answer.metadata.run.fragment_ids:
                 self._shown, self._fragment = {}, ""
             elif kind == "auto_rerun":
                 self._fragment = answer.auto_rerun.fragment_id
