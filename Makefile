@@ -34,7 +34,7 @@ type: $(READY) ## check types
 unit: $(READY) browser ## run the tests
 	OMP_NUM_THREADS=1 $(BIN)/pytest --numprocesses 2
 
-trust: $(READY) $(TOOLS)/.ready browser ## hold every promise of docs/trust.md for half an hour; writes trust-report.md
+trust: $(READY) $(TOOLS)/.ready browser ## hold every promise of docs/trust.md for a good hour; writes trust-report.md
 	OMP_NUM_THREADS=2 $(BIN)/pytest -m trust --timeout 1800 --trust-report trust-report.md tests/trust
 
 fix: $(READY) ## format, and mend what ruff can

@@ -159,6 +159,26 @@ def test_an_answer_shows_its_source_and_what_earned_it(
     assert re.search(r"\d\.\d\d s \(encode \d.*rerank \d.*check \d\.\d\d\) · quoted", shown)
 
 
+def test_the_models_are_loaded_once_for_all_visitors(
+    open_app: Open, home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    open_app(home)
+    loaded = []
+    load = rag.opening.open_pipeline
+
+    def counted(*arguments: object, **how: object) -> Pipeline:
+        loaded.append(arguments)
+        return load(*arguments, **how)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(rag.opening, "open_pipeline", counted)
+    st.cache_resource.clear()
+    for question in ("Which animal sleeps?", "猫在哪里？", "Which animal sleeps?"):
+        visitor = AppTest.from_file(str(ROOT / "app.py"), default_timeout=30).run()
+        for _ in range(2):
+            assert_clean(ask(visitor, question))
+    assert len(loaded) == 1
+
+
 def test_the_conversation_stays_and_its_turns_reach_the_model(open_app: Open, home: Path) -> None:
     answerer = FakeAnswerer(["On the mat [1]."])
     app = ask(open_app(home, answerer=answerer), "Where does the cat sleep?")
