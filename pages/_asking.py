@@ -128,6 +128,7 @@ def _stop(going: _Going) -> None:
 
 def _show(reply: Reply, place: DeltaGenerator) -> None:
     """Draw the answer as it grows."""
+    place.caption("Writing the answer …")
     drawn = 0.0
     for _ in reply:
         if monotonic() - drawn >= _DRAW_SECONDS:

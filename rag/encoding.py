@@ -12,9 +12,12 @@ from rag.folding import fold
 from rag.models import Embedder
 from rag.token_codes import TokenCodec
 from rag.types import Chunk, ChunkVectors
+from rag.waiting_line import WaitingLine
 
 # Token vectors of this many chunks are in memory at once: about 0.3 MB a chunk before coding.
 WINDOW = 64
+# Two windows at once would be no faster together, and take the processor from questions.
+_LINE = WaitingLine(abreast=1)
 
 _Event = TypeVar("_Event")
 
@@ -28,7 +31,8 @@ def encode_chunks(
 ) -> Generator[_Event, None, ChunkVectors]:
     """Yields an event of how many chunks are done, window by window; returns the vectors of all.
 
-    `name` is read above every chunk. Raises BackendError where the model fails.
+    `name` is read above every chunk. Whoever encodes at the same time has every other window.
+    Raises BackendError where the model fails.
     """
     texts = [chunk.text for chunk in chunks]
     # Windows of like lengths waste no work on padding.
@@ -39,7 +43,8 @@ def encode_chunks(
     yield event(0)
     for start in range(0, len(order), WINDOW):
         window = order[start : start + WINDOW]
-        encoding = embedder.encode_documents([texts[index] for index in window], name)
+        with _LINE.turn():
+            encoding = embedder.encode_documents([texts[index] for index in window], name)
         dense[window] = encoding.dense
         for index, tokens in zip(window, encoding.tokens or (), strict=False):
             codes[index] = codec.encode(tokens)

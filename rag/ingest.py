@@ -140,6 +140,15 @@ class _Reading:
 
 
 @dataclass(frozen=True, slots=True)
+class _Encoded:
+    """A document with all that is kept of it."""
+
+    document: Document
+    chunks: list[Chunk]
+    vectors: ChunkVectors
+
+
+@dataclass(frozen=True, slots=True)
 class Ingest:
     """The way of a file from bytes to a searchable document."""
 
@@ -160,6 +169,8 @@ class Ingest:
 
         `cancelled` is asked before each file. The next file is read while one is embedded.
         A file that fails never stops the others. Closing the iterator abandons the file in hand.
+        Others may add at the same time: one writes at a time, and windows of chunks are encoded
+        in turns, so that a short document does not wait for a long one.
         """
         added = False
         failed: list[DocumentRecord] = []
@@ -201,17 +212,20 @@ class Ingest:
     ) -> Generator[Event, None, AddResult]:
         """Add one file, or its failure to `failed`: those that nobody has written down yet.
 
-        A failure is told before it is written down: who holds the lock may encode a long document.
+        A failure is told before it is written down.
         """
         try:
             document = yield from _watched(reading)
+            encoded = None
+            if document is not None and not _is_ready(self.shelf.document(document.id)):
+                encoded = yield from self._encode(document)
             with self.shelf.ingest_lock():
                 self._record(failed)
                 known = self.shelf.document(reading.document_id)
-                if document is None or _is_ready(known):
+                if encoded is None or _is_ready(known):
                     self._keep_lost_original(reading, known)
                     return _already_there(reading, known)
-                return (yield from self._store(reading, document))
+                return (yield from self._store(reading, encoded))
         except Exception as error:
             failure = _failure(reading.name, error)
             if reading.document_id:
@@ -224,8 +238,25 @@ class Ingest:
                 problem=failure.notice,
             )
 
-    def _store(self, reading: _Reading, document: Document) -> Generator[Event, None, AddResult]:
-        """Chunk, embed and store; the caller holds the lock. Abandoned midway, nothing is left."""
+    def _encode(self, document: Document) -> Generator[Event, None, _Encoded]:
+        """Chunk and embed; nothing of it is written yet, so nobody waits for it."""
+        yield Progress(document.name, "chunking", 0, len(document.pages))
+        chunks = self.chunk(document)
+        yield Progress(document.name, "chunking", len(document.pages), len(document.pages))
+        if not chunks:
+            raise UnreadableFile(f"{document.name} has no text.", "Add a file with text.")
+        vectors = yield from encode_chunks(
+            chunks,
+            self.embedder,
+            self.codec,
+            lambda done: Progress(document.name, "embedding", done, len(chunks)),
+            self.name(document.name),
+        )
+        return _Encoded(document, chunks, vectors)
+
+    def _store(self, reading: _Reading, encoded: _Encoded) -> Generator[Event, None, AddResult]:
+        """Make it visible; the caller holds the lock. Abandoned midway, nothing is left."""
+        document, chunks = encoded.document, encoded.chunks
         record = DocumentRecord(
             id=document.id,
             name=document.name,
@@ -238,25 +269,13 @@ class Ingest:
             chunks=0,
             added_at=datetime.now(UTC),
         )
-        self.shelf.put_document(record)
+        yield Progress(reading.name, "storing", 0, len(chunks))
         try:
+            self.shelf.put_document(record)
             self.shelf.put_original(document.id, reading.content)
             self.shelf.put_pages(document)
-            yield Progress(reading.name, "chunking", 0, len(document.pages))
-            chunks = self.chunk(document)
-            yield Progress(reading.name, "chunking", len(document.pages), len(document.pages))
-            if not chunks:
-                raise UnreadableFile(f"{document.name} has no text.", "Add a file with text.")
-            name = self.name(document.name)
-            vectors = yield from encode_chunks(
-                chunks,
-                self.embedder,
-                self.codec,
-                lambda done: Progress(reading.name, "embedding", done, len(chunks)),
-                name,
-            )
-            yield Progress(reading.name, "storing", 0, len(chunks))
-            self.shelf.put_chunks(chunks, vectors, search_texts(chunks, name))
+            texts = search_texts(chunks, self.name(document.name))
+            self.shelf.put_chunks(chunks, encoded.vectors, texts)
             self.shelf.put_document(replace(record, status="ready", chunks=len(chunks)))
         except BaseException:
             with suppress(RAGError):

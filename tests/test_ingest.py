@@ -6,10 +6,12 @@ import hashlib
 from collections.abc import Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from threading import Barrier, Thread
+from threading import Barrier, Event, Thread
+from time import sleep
 
 import pytest
 
+from rag.encoding import WINDOW
 from rag.errors import BackendError, UnreadableFile
 from rag.ingest import File, Ingest, ReportPages
 from rag.store import Store
@@ -132,6 +134,28 @@ def test_a_failure_is_told_while_another_document_is_encoded(ingest: Ingest, sto
         assert store.documents() == []
     assert results(adding) == []
     assert [record.status for record in store.documents()] == ["failed"]
+
+
+def test_a_short_document_does_not_wait_for_a_long_one(store: Store) -> None:
+    long, begun, ended = "\n\n".join(f"page {n}" for n in range(20 * WINDOW)), Event(), Event()
+
+    def encode() -> None:
+        begun.set()
+        sleep(0.05)
+
+    def add_long() -> None:
+        results(slow.add([File.holding("long.txt", long.encode())]))
+        ended.set()
+
+    slow = Ingest(store, FakeEmbedder(before=encode), TokenCodec(DIMENSIONS), read, chunk)
+    with ThreadPoolExecutor(1) as pool:
+        adding = pool.submit(add_long)
+        begun.wait()
+        (short,) = results(slow.add([File.holding("short.txt", ENGLISH)]))
+        assert short.outcome == "added"
+        assert not ended.is_set()
+        adding.result()
+    assert {record.status for record in store.documents()} == {"ready"}
 
 
 def test_a_missing_file_is_told_by_name(ingest: Ingest, tmp_path: Path) -> None:
