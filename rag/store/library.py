@@ -276,8 +276,8 @@ class Store:
     def remove(self, document_id: str) -> None:
         """Remove the document, its original, its pages and its chunks in every index.
 
-        It is out of search at once. While another document is being added, its data follows when
-        that is done; a document that is itself being added is removed after that.
+        It is out of search at once. While another document is being stored, its data follows when
+        that is done; a document that is itself being stored is removed after that.
         """
         record = self.document(document_id)
         if record is None:
@@ -343,7 +343,7 @@ class Store:
 
     @contextmanager
     def ingest_lock(self) -> Iterator[None]:
-        """Held while one document is added: waits for every other thread and process.
+        """Held while one document is stored: waits for every other thread and process.
 
         The same thread may take it again. On entry, documents that a killed process left half
         added are settled; on leaving, removals that waited are finished. A remote library has no
