@@ -15,7 +15,7 @@ from rag.types import Chunk, ChunkVectors
 from rag.waiting_line import WaitingLine
 
 # Token vectors of this many chunks are in memory at once: about 0.3 MB a chunk before coding.
-WINDOW = 64
+WINDOW = 32
 # Two windows at once would be no faster together, and take the processor from questions.
 _LINE = WaitingLine(abreast=1)
 
