@@ -8,10 +8,9 @@ import sys
 import threading
 from contextlib import suppress
 
-# A tenth of the weight of a question where both want the processor. Measured on two cores, while
-# one document is encoded and another read: 95 of 100 answers take 0.9 s, and 1.1 s with 3; the
-# documents take as long.
-_NICENESS = 10
+# Half the weight of a question where both want the processor; less would starve on a machine that
+# is busy with other things.
+_NICENESS = 3
 
 
 def lower_priority() -> None:
