@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import math
 import os
 import random
 import re
@@ -38,21 +37,15 @@ QUESTIONS = (
 )
 SEED = int(os.environ.get("TRUST_SEED", random.SystemRandom().randrange(1_000_000)))
 # The default is five minutes, for long PDFs; a server for many may set less.
-READING_SECONDS = 40
+READING_SECONDS = 55
 LONGEST_SECONDS = 60
 QUIET_SECONDS = 60
-# Two is the aim. On two cores one document is encoded on both while two more are read.
-MOST_TIMES = 3
 BATCH = 12
-# Fifty is the aim. LanceDB's metadata cache alone takes that much until its limit is reached.
-GROWTH_BYTES = 150_000_000
+GROWTH_BYTES = 50_000_000
 # How long the server keeps the session of a page that was closed.
 FORGET_SECONDS = 5
 # As many passages as the longest of the files: what encoding keeps for the next time, it has then.
 WARM = [("warm.md", "".join(f"# 热身 {n}\n\nwarming up {n}\n\n" * 9 for n in range(400)).encode())]
-# A document with more text than this takes its time to encode, and that is no attack.
-SHORT_CHUNKS = 100
-_CHUNKS = re.compile(r"(\d+) chunk")
 _RESULT = re.compile(r"^:material/(?:check_circle|content_copy|error): (.+)$", re.MULTILINE)
 
 
@@ -91,10 +84,9 @@ class Outcome:
     seconds: list[float] = field(default_factory=list)
     pages: list[str] = field(default_factory=list)
 
-    def longest(self, chunks: float = math.inf) -> tuple[float, str]:
-        """The longest time for a file, and what became of it; of those with so many chunks."""
-        timed = zip(self.seconds, self.lines, strict=True)
-        return max((seconds, line) for seconds, line in timed if _chunks(line) <= chunks)
+    def longest(self) -> tuple[float, str]:
+        """The longest time for a file, and what became of it."""
+        return max(zip(self.seconds, self.lines, strict=True))
 
 
 def add(url: str, files: Files) -> Outcome:
@@ -104,23 +96,21 @@ def add(url: str, files: Files) -> Outcome:
         for first in range(0, len(files), BATCH):
             client.upload(files[first : first + BATCH])
             since, seen = time.monotonic(), 0
-            for text in client.wait_for(_is_done, seconds=600):
+            for text in _looks(client):
                 outcome.pages.append(text)
-                outcome.lines += (lines := _RESULT.findall(text)[seen:])
-                if lines:
-                    # Of files that ended between two looks at the page, the first took the time.
-                    outcome.seconds += [time.monotonic() - since] + [0.0] * (len(lines) - 1)
+                if lines := _RESULT.findall(text)[seen:]:
+                    # All that ended since the last look count as long as together.
+                    outcome.lines += lines
+                    outcome.seconds += [time.monotonic() - since] * len(lines)
                     since, seen = time.monotonic(), seen + len(lines)
-            outcome.lines += (lines := _RESULT.findall(client.text)[seen:])
-            outcome.seconds += [time.monotonic() - since, *[0.0] * len(lines)][: len(lines)]
-            outcome.pages.append(client.text)
             client.press("Close")
     return outcome
 
 
-def _chunks(line: str) -> int:
-    found = _CHUNKS.search(line)
-    return int(found[1]) if found else 0
+def _looks(client: Client) -> Iterator[str]:
+    """The page again and again until all files are done, and then."""
+    yield from client.wait_for(_is_done, seconds=600)
+    yield client.text
 
 
 def _is_done(client: Client) -> bool:
@@ -220,10 +210,8 @@ def test_hostile_files_never_stop_the_app_for_others(
         probe, outcomes = attack(url, attackers)
         record_property("files", sum(map(len, attackers)))
         record_property("seconds", round(time.monotonic() - started))
-        longest, what = max(one.longest(SHORT_CHUNKS) for one in outcomes)
+        longest, what = max(one.longest() for one in outcomes)
         record_property("longest file, s", f"{longest:.1f} ({what})")
-        seconds, what = max(one.longest() for one in outcomes)
-        record_property("longest with long documents, s", f"{seconds:.1f} ({what})")
         record_property("questions", len(probe.seconds))
         record_property("p95 quiet, s", round(quiet.p95(), 2))
         record_property("p95 meanwhile, s", round(probe.p95(), 2))
@@ -250,7 +238,7 @@ def test_hostile_files_never_stop_the_app_for_others(
     assert (after.contents, after.documents) == (before.contents, before.documents)
     assert answered_after == answered
     assert growth <= GROWTH_BYTES
-    assert probe.p95() <= MOST_TIMES * quiet.p95()
+    assert probe.p95() <= 2 * quiet.p95()
 
 
 @pytest.mark.row(6)
