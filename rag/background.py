@@ -8,9 +8,9 @@ import sys
 import threading
 from contextlib import suppress
 
-# Half the weight of a question where both want the processor; less would starve on a machine that
-# is busy with other things.
-_NICENESS = 3
+# A third of the weight of a question where both want the processor; with a tenth it would starve
+# on a machine that is busy with other things.
+_NICENESS = 5
 
 
 def lower_priority() -> None:

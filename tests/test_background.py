@@ -8,8 +8,10 @@ import sys
 import threading
 from pathlib import Path
 
+import psutil
 import pytest
 
+from rag.documents.process import reading_child
 from rag.jobs import Job
 
 pytestmark = pytest.mark.skipif(sys.platform != "linux", reason="only Linux can")
@@ -36,6 +38,13 @@ def test_only_the_thread_of_a_job_and_its_own_step_back() -> None:
     assert len(seen) == 2
     assert all(one > before or one == 19 for one in seen)
     assert priority(threading.get_native_id()) == before
+
+
+def test_a_reader_is_in_the_session_of_the_app_for_priority_counts_within_one_only() -> None:
+    with reading_child({}, b"", 1_000):
+        [child] = psutil.Process().children()
+        assert os.getsid(child.pid) == os.getsid(0)
+        assert os.getpgid(child.pid) == child.pid
 
 
 def test_a_job_gives_its_memory_back() -> None:

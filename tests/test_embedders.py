@@ -13,7 +13,13 @@ import pytest
 from rag.errors import BackendError, MissingDependency
 from rag.models import bundled
 from rag.models.bundled import PACKAGE, bundled_model_folder
-from rag.models.embedders import Output, TextEmbedder, available_cores, make_embedder
+from rag.models.embedders import (
+    BundledNetwork,
+    Output,
+    TextEmbedder,
+    available_cores,
+    make_embedder,
+)
 from rag.settings import IndexSettings, load_settings
 from tests import tiny_models
 
@@ -79,6 +85,28 @@ def test_both_forms_of_the_model_give_the_same_vectors(bundled_embedder, library
     )
     np.testing.assert_allclose(ours.dense, library.dense, atol=1e-5)
     np.testing.assert_allclose(ours.tokens, library.tokens, atol=1e-4)
+
+
+def test_a_question_waits_for_no_second_thread_and_passages_use_all(folder, monkeypatch):
+    import torch
+    from torch.nn import functional
+
+    usual, seen, gelu = torch.get_num_threads(), set(), functional.gelu
+
+    def watched(values):
+        seen.add((len(values) < 64, torch.get_num_threads()))
+        return gelu(values)
+
+    monkeypatch.setattr(functional, "gelu", watched)
+    torch.set_num_threads(2)
+    try:
+        network = BundledNetwork(folder)
+        for length in (10, 100):
+            network([[0] * length], 0)
+        assert seen == {(True, 1), (False, 2)}
+        assert torch.get_num_threads() == 2
+    finally:
+        torch.set_num_threads(usual)
 
 
 def test_the_right_passage_is_nearest_in_both_languages_and_across(bundled_embedder):

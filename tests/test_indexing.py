@@ -20,6 +20,7 @@ from rag.ingest import File
 from rag.opening import index_in_use, index_notice, open_library, open_pipeline, switch_index
 from rag.pipeline import Pipeline
 from rag.settings import IndexSettings, Settings, load_settings
+from rag.store import Indexes
 from rag.token_codes import TokenCodec
 from rag.types import AddResult, IndexProgress
 from tests.fakes import FakeEmbedder
@@ -209,6 +210,37 @@ def test_an_index_is_freed_and_documents_stay(home: Path) -> None:
     assert len(open_library(settings(home)).documents()) == 2
     list(open_pipeline(settings(home), OLD).build_index())
     assert index_in_use(settings(home, OLD)) == OLD
+
+
+def test_a_list_of_indexes_that_stays_open_is_that_of_the_newest_commits(
+    home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    kept, pipeline = Indexes.at(home), open_pipeline(settings(home))
+
+    def agrees() -> bool:
+        return kept.listed() == Indexes.at(home).listed() == kept.listed()
+
+    def build() -> None:
+        list(open_pipeline(settings(home), NEW).build_index())
+
+    steps: list[Callable[[], object]] = [
+        lambda: add(pipeline, birds=LATER),
+        build,
+        lambda: switch_index(settings(home), NEW),
+        lambda: Indexes.at(home).remove(NEW.fingerprint),
+        build,
+        lambda: lancedb.connect(home).drop_table("indexes"),
+        lambda: open_library(settings(home), OLD),
+    ]
+    assert agrees()
+    for step in steps:
+        before = kept.listed()
+        step()
+        assert kept.listed() != before
+        assert agrees()
+
+    monkeypatch.setattr("rag.store.indexes.matching", None)
+    assert kept.listed(), "nothing is read again where nothing was written"
 
 
 def test_an_index_from_before_names_were_read_answers_until_another_is_built(

@@ -11,7 +11,7 @@ import sys
 from contextlib import suppress
 
 # Reading gives way to questions, and still gets a share of a machine that is busy with others.
-_NICENESS = 3
+_NICENESS = 5
 # Prefixes of Python's audit events: https://docs.python.org/3/library/audit_events.html
 _REFUSED = (
     *("socket.", "urllib.", "http.", "ftplib.", "smtplib.", "subprocess.", "pty.", "webbrowser."),

@@ -111,7 +111,9 @@ def reading_child(order: Mapping[str, object], content: bytes, most_bytes: int) 
         stdout=subprocess.PIPE,
         stderr=subprocess.DEVNULL,
         env=environment,
-        start_new_session=True,
+        # A group of its own can be ended as a whole. A session of its own would make its low
+        # priority worthless: Linux weighs sessions equally, see autogroup in sched(7).
+        process_group=0,
     )
     child = Child(process, most_bytes)
     try:

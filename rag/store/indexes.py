@@ -45,12 +45,15 @@ class Indexes:
         self._uri = uri
         self._connection = connection
         self._ledger = ledger
+        self._tables: dict[str, Any] = {}
+        self._read: tuple[object, list[IndexRecord]] = (None, [])
 
     @classmethod
     def at(cls, uri: str | Path) -> Indexes:
         """Those of the library at a folder or an address; nothing is made there."""
         with plain_words(str(uri)):
-            return cls(str(uri), connected(uri), Ledger(local_folder(str(uri))))
+            connection = connected(uri, sees_others_at_once=True)
+            return cls(str(uri), connection, Ledger(local_folder(str(uri))))
 
     def listed(self) -> list[IndexRecord]:
         """All indexes, the one that was used last first.
@@ -67,10 +70,30 @@ class Indexes:
 
     def _listed(self) -> list[IndexRecord]:
         with plain_words(self._uri, INDEXES):
-            names = table_names(self._connection)
-            rows = self._rows() if INDEXES in names else {}
-            found = [self._record(table, rows) for table in opened_chunks(self._connection)]
+            # The versions are asked for first: a commit in between is then read twice.
+            versions = self._versions()
+            known, found = self._read
+            if versions is None or versions != known:
+                rows = self._rows() if INDEXES in table_names(self._connection) else {}
+                found = [self._record(table, rows) for table in opened_chunks(self._connection)]
+                self._read = (versions, found)
         return sorted(found, key=lambda one: one.used_at or _NEVER, reverse=True)
+
+    def _versions(self) -> dict[str, int] | None:
+        """The newest version of each table that the list tells of; None where one has none.
+
+        A table that is dropped and made again may come to the same version, but never without
+        another version of `indexes`.
+        """
+        names = [one for one in table_names(self._connection) if one.startswith((INDEXES, CHUNKS))]
+        try:
+            for name in names:
+                if name not in self._tables:
+                    self._tables[name] = self._connection.open_table(name)
+            return {name: int(self._tables[name].version) for name in names}
+        except (RuntimeError, ValueError):
+            self._tables = {}
+            return None
 
     def documents(self, fingerprint: str) -> set[str]:
         """The ids of the documents that an index holds."""
