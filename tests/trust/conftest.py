@@ -78,6 +78,8 @@ class Report:
         figures = [f"{name}: {value}" for name, value in report.user_properties if name != "row"]
         if report.skipped and isinstance(report.longrepr, tuple):
             figures.append(report.longrepr[2])
+        if report.failed:
+            figures.append(report.longreprtext.splitlines()[-1])
         name = report.nodeid.rpartition("::")[2].removeprefix("test_").replace("_", " ")
         held = {"passed": "yes", "failed": "**no**", "skipped": "skipped"}[report.outcome]
         told = "; ".join(figures).replace("|", "\\|")
