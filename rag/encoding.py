@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Generator, Sequence
+from contextlib import nullcontext
 from typing import TypeVar
 
 import numpy as np
@@ -16,6 +17,8 @@ from rag.waiting_line import WaitingLine
 
 # Token vectors of this many chunks are in memory at once: about 0.3 MB a chunk before coding.
 WINDOW = 32
+# A service gives no token vectors, and every request to it takes its time.
+SERVICE_WINDOW = 512
 # Two windows at once would be no faster together, and take the processor from questions.
 _LINE = WaitingLine(abreast=1)
 
@@ -31,7 +34,8 @@ def encode_chunks(
 ) -> Generator[_Event, None, ChunkVectors]:
     """Yields an event of how many chunks are done, window by window; returns the vectors of all.
 
-    `name` is read above every chunk. Whoever encodes at the same time has every other window.
+    `name` is read above every chunk. Whoever encodes at the same time on this machine has every
+    other window.
     Raises BackendError where the model fails.
     """
     texts = [chunk.text for chunk in chunks]
@@ -41,9 +45,10 @@ def encode_chunks(
     codes = [b""] * len(texts)
     sparse = [b""] * len(texts)
     yield event(0)
-    for start in range(0, len(order), WINDOW):
-        window = order[start : start + WINDOW]
-        with _LINE.turn():
+    size = WINDOW if embedder.computes_here else SERVICE_WINDOW
+    for start in range(0, len(order), size):
+        window = order[start : start + size]
+        with _LINE.turn() if embedder.computes_here else nullcontext():
             encoding = embedder.encode_documents([texts[index] for index in window], name)
         dense[window] = encoding.dense
         for index, tokens in zip(window, encoding.tokens or (), strict=False):

@@ -37,6 +37,7 @@ class FakeEmbedder:
     dimensions: int = DIMENSIONS
     encoded: int = 0
     with_tokens: bool = True
+    computes_here: bool = True
     before: Callable[[], None] = field(default=lambda: None)
 
     def encode_documents(self, texts: Sequence[str], context: str = "") -> Encoding:

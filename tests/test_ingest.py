@@ -158,6 +158,23 @@ def test_a_short_document_does_not_wait_for_a_long_one(store: Store) -> None:
     assert {record.status for record in store.documents()} == {"ready"}
 
 
+def test_services_are_asked_at_the_same_time_and_seldom(store: Store) -> None:
+    both = Barrier(2)
+
+    def meet() -> None:
+        both.wait(5)
+
+    service = FakeEmbedder(computes_here=False, before=meet)
+    ingest = Ingest(store, service, TokenCodec(DIMENSIONS), read, chunk)
+    texts = ["\n\n".join(f"{name} {n}" for n in range(3 * WINDOW)) for name in ("one", "two")]
+    with ThreadPoolExecutor(2) as pool:
+        added = [
+            pool.submit(results, ingest.add([File.holding(f"{n}.txt", text.encode())]))
+            for n, text in enumerate(texts)
+        ]
+        assert [one.result()[0].outcome for one in added] == ["added", "added"]
+
+
 def test_a_missing_file_is_told_by_name(ingest: Ingest, tmp_path: Path) -> None:
     (missing,) = results(ingest.add([File.at(tmp_path / "没有.pdf")]))
     assert missing.outcome == "failed"

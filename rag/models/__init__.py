@@ -29,6 +29,11 @@ class Embedder(Protocol):
         """Length of a vector."""
         ...
 
+    @property
+    def computes_here(self) -> bool:
+        """Whether it takes the processor of this machine, where two at once are no faster."""
+        ...
+
     def encode_documents(self, texts: Sequence[str], context: str = "") -> Encoding:
         """Vectors of passages.
 

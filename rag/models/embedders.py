@@ -94,6 +94,8 @@ class TextEmbedder:
     Safe to use from several threads: a call changes nothing.
     """
 
+    computes_here = True
+
     def __init__(
         self,
         name: str,

@@ -53,6 +53,8 @@ class OpenAIEmbedder:
     Safe to use from several threads. Nothing is sent before the first text.
     """
 
+    computes_here = False
+
     def __init__(self, model: str, dimensions: int | None, service: Service) -> None:
         shortened = f", {dimensions} dimensions" if dimensions else ""
         self.name = f"{model}{shortened}"
