@@ -53,6 +53,11 @@ class WaitingLine:
         finally:
             self.leave(own)
 
+    def awaited(self) -> bool:
+        """Whether somebody waits for a turn."""
+        with self._moved:
+            return len(self._line) > self._abreast
+
     def leave(self, own: Place) -> None:
         """Give up a place, or what is left of a turn."""
         with self._moved:

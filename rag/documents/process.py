@@ -10,31 +10,66 @@ import subprocess
 import sys
 import threading
 from collections.abc import Iterator, Mapping
-from contextlib import contextmanager, suppress
+from contextlib import ExitStack, contextmanager, suppress
 from pathlib import Path
+from time import monotonic
 from typing import IO
+
+from rag.waiting_line import WaitingLine
 
 # What Python and the loader need; keys and tokens stay in the parent.
 _KEPT = ("PATH", "PYTHONPATH", "LANG", "LC_ALL", "SYSTEMROOT", "TEMP", "TMP", "LD_LIBRARY_PATH")
 _ROOT = Path(__file__).resolve().parents[2]
 _ENDING_SECONDS = 5.0
+# On two cores one child runs at a time, in turns, so that questions have the other core.
+_LINE = WaitingLine(abreast=max(1, (os.cpu_count() or 1) // 2))
+_TURN_SECONDS = 0.5
+_STOP, _GO = getattr(signal, "SIGSTOP", None), getattr(signal, "SIGCONT", None)
 
 
 class Child:
-    """A running reader and the lines it has written."""
+    """A reader and the lines it has written; it is halted while it is the turn of others."""
 
     def __init__(self, process: subprocess.Popen[bytes], most_bytes: int) -> None:
         self._process = process
         self._lines: queue.SimpleQueue[bytes | None] = queue.SimpleQueue()
         self._left = most_bytes
         self._threads: list[threading.Thread] = []
+        self._turn = ExitStack()
+        self._turn_ends = 0.0
 
-    def line(self, seconds: float) -> bytes | None:
-        """The next line; None after the last. Raises TimeoutError when none comes in time."""
-        try:
-            return self._lines.get(timeout=max(seconds, 0.0))
-        except queue.Empty:
-            raise TimeoutError from None
+    def line(self, seconds: float, end: float) -> bytes | None:
+        """The next line; None after the last.
+
+        Raises TimeoutError when none comes in `seconds` of its turns, or until the monotonic time
+        `end`.
+        """
+        while True:
+            self._take_turn()
+            began = monotonic()
+            patience = min(seconds, end - began)
+            try:
+                return self._lines.get(timeout=max(min(patience, self._turn_ends - began), 0.0))
+            except queue.Empty:
+                seconds -= monotonic() - began
+                if patience <= self._turn_ends - began:
+                    raise TimeoutError from None
+
+    def _take_turn(self) -> None:
+        """Go on where it is this one's turn, else wait for it."""
+        if monotonic() < self._turn_ends:
+            return
+        if not self._turn_ends or _LINE.awaited():
+            self._signal(_STOP)
+            self._turn.close()
+            self._turn.enter_context(_LINE.turn())
+            self._signal(_GO)
+        self._turn_ends = monotonic() + _TURN_SECONDS
+
+    def _signal(self, number: int | None) -> None:
+        if number is not None and sys.platform != "win32":
+            with suppress(ProcessLookupError, PermissionError):
+                os.killpg(self._process.pid, number)
 
     @property
     def overflowed(self) -> bool:
@@ -58,11 +93,11 @@ class Child:
     def stop(self) -> None:
         """End the process and everything it started, and wait for it."""
         if self._process.returncode is None:
-            with suppress(ProcessLookupError, PermissionError):
-                if sys.platform == "win32":
-                    self._process.kill()
-                else:
-                    os.killpg(self._process.pid, signal.SIGKILL)
+            if sys.platform == "win32":
+                self._process.kill()
+            else:
+                self._signal(signal.SIGKILL)
+        self._turn.close()
         self._process.wait()
         for thread in self._threads:
             thread.join()

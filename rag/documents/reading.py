@@ -161,11 +161,10 @@ class _Reading:
 
     def _next(self, child: Child) -> Event:
         patience = self._patience()
-        left = self._end - time.monotonic()
         try:
-            line = child.line(min(patience, left))
+            line = child.line(patience, self._end)
         except TimeoutError:
-            seconds = patience if patience < left else self._limits.seconds
+            seconds = patience if time.monotonic() < self._end else self._limits.seconds
             raise refusals.too_slow(self._name, seconds) from None
         if line is None:
             raise self._ended(child)
