@@ -87,23 +87,28 @@ def test_both_forms_of_the_model_give_the_same_vectors(bundled_embedder, library
     np.testing.assert_allclose(ours.tokens, library.tokens, atol=1e-4)
 
 
-def test_a_question_waits_for_no_second_thread_and_passages_use_all(folder, monkeypatch):
+def test_a_question_waits_for_no_second_thread_and_passages_leave_it_a_core(folder, monkeypatch):
     import torch
     from torch.nn import functional
 
-    usual, seen, gelu = torch.get_num_threads(), set(), functional.gelu
+    from rag.models import bert
+
+    usual, seen, gelu = torch.get_num_threads(), [], functional.gelu
 
     def watched(values):
-        seen.add((len(values) < 64, torch.get_num_threads()))
+        seen.append((len(values), torch.get_num_threads()))
         return gelu(values)
 
     monkeypatch.setattr(functional, "gelu", watched)
+    times = iter((10.0, 11.0, 12.0, 17.0))
+    monkeypatch.setattr(bert, "monotonic", lambda: next(times))
     torch.set_num_threads(2)
     try:
         network = BundledNetwork(folder)
-        for length in (10, 100):
+        for length in (100, 10, 100, 100):
             network([[0] * length], 0)
-        assert seen == {(True, 1), (False, 2)}
+        assert list(dict.fromkeys(seen[:36])) == [(100, 2), (10, 1), (100, 1)]
+        assert set(seen[36:]) == {(100, 2)}
         assert torch.get_num_threads() == 2
     finally:
         torch.set_num_threads(usual)

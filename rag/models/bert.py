@@ -12,6 +12,7 @@ from contextlib import contextmanager
 from dataclasses import dataclass
 from itertools import groupby
 from pathlib import Path
+from time import monotonic
 
 import torch
 from torch import Tensor
@@ -20,6 +21,8 @@ from torch.nn import functional
 # A question has fewer tokens and gains little by a second thread (13 tokens: 29 instead of 31 ms).
 # On a busy machine it loses ten times that: at every layer one waits for the other's core.
 _TOKENS_FOR_THREADS = 64
+# For so long after a question passages leave a core to what follows it.
+_QUESTION_SECONDS = 5.0
 
 
 @dataclass(frozen=True, slots=True)
@@ -64,7 +67,7 @@ class _Layer:
 class Bert:
     """The encoder of a Hugging Face folder with a `BertModel` and absolute positions.
 
-    Safe to call from several threads: a call changes nothing.
+    Safe to call from several threads.
     """
 
     def __init__(self, folder: Path) -> None:
@@ -75,6 +78,7 @@ class Bert:
         self.positions: int = settings["max_position_embeddings"]
         self._heads: int = settings["num_attention_heads"]
         self._threads = torch.get_num_threads()
+        self._asked = -_QUESTION_SECONDS
         # The file is mapped into memory, so of the large word table only the rows in use are read.
         weights = load_file(folder / "model.safetensors")
         epsilon: float = settings["layer_norm_eps"]
@@ -120,11 +124,19 @@ class Bert:
         lengths = [len(text) for text in texts]
         tokens = torch.tensor([token for text in texts for token in text])
         places = torch.cat([self._places[:length] for length in lengths])
-        with _threads(self._threads if len(tokens) >= _TOKENS_FOR_THREADS else 1, self._threads):
+        with _threads(self._threads_for(len(tokens)), self._threads):
             states = self._norm(functional.embedding(tokens, self._words).add_(places))
             for layer in self._layers:
                 states = layer(states, lengths, self._heads)
         return tuple(torch.split_with_sizes(states, lengths))
+
+    def _threads_for(self, tokens: int) -> int:
+        """One for a question, all for passages, and all but one for these while questions come."""
+        now = monotonic()
+        if tokens < _TOKENS_FOR_THREADS:
+            self._asked = now
+            return 1
+        return max(1, self._threads - (now - self._asked < _QUESTION_SECONDS))
 
 
 @contextmanager
