@@ -46,23 +46,7 @@ GROWTH_BYTES = 50_000_000
 FORGET_SECONDS = 5
 # As many passages as the longest of the files: what encoding keeps for the next time, it has then.
 WARM = [("warm.md", "".join(f"# 热身 {n}\n\nwarming up {n}\n\n" * 9 for n in range(400)).encode())]
-# As many commits as fill LanceDB's cache of 32 MB, as that of any server is after some days.
-USED = [
-    (f"used-{n}.md", f"# Used {n}\n\nA server that was used: 用过 {n}\n".encode())
-    for n in range(60)
-]
-# An honest document of 117 pages takes as long as its work, and this many times as long while
-# hostile files are read and questions asked.
-HONEST = "samplefiles-GeoTopo-komprimiert.pdf"
-SHARED = 4
 _RESULT = re.compile(r"^:material/(?:check_circle|content_copy|error): (.+)$", re.MULTILINE)
-# What is said of a document without a word of missing pages.
-_WHOLE = re.compile(r": (?:added \((?!\d+ of)|already)")
-
-
-def unescaped(line: str) -> str:
-    """A line as it is read on the page."""
-    return line.replace("\\", "")
 
 
 @dataclass
@@ -100,10 +84,9 @@ class Outcome:
     seconds: list[float] = field(default_factory=list)
     pages: list[str] = field(default_factory=list)
 
-    def longest(self, *, whole: bool) -> tuple[float, str]:
-        """The longest time for a file that was read whole, or for one that was not, and its end."""
-        ended = zip(self.seconds, self.lines, strict=True)
-        return max(one for one in ended if bool(_WHOLE.search(unescaped(one[1]))) == whole)
+    def longest(self) -> tuple[float, str]:
+        """The longest time for a file, and what became of it."""
+        return max(zip(self.seconds, self.lines, strict=True))
 
 
 def add(url: str, files: Files) -> Outcome:
@@ -215,13 +198,8 @@ def test_hostile_files_never_stop_the_app_for_others(
             client.press("Add the sample documents")
             for _ in client.wait_for(_is_done):
                 pass
-        add(url, [*USED, *WARM])
+        add(url, WARM)
         store = open_library(load_settings(home))
-        [alone] = add(url, [file for file in badfiles() if file[0] == HONEST]).seconds
-        [long] = [one for one in store.documents() if one.name == HONEST]
-        store.remove(long.id)
-        # Full text counts a removed document until then.
-        store.optimize()
         kept = {record.id for record in store.documents()}
         before, answered = store.state(), answers(url)
         quiet, end = Probe(url), time.monotonic() + QUIET_SECONDS
@@ -232,11 +210,8 @@ def test_hostile_files_never_stop_the_app_for_others(
         probe, outcomes = attack(url, attackers)
         record_property("files", sum(map(len, attackers)))
         record_property("seconds", round(time.monotonic() - started))
-        longest, what = max(one.longest(whole=False) for one in outcomes)
+        longest, what = max(one.longest() for one in outcomes)
         record_property("longest file, s", f"{longest:.1f} ({what})")
-        honest, which = max(one.longest(whole=True) for one in outcomes)
-        record_property("longest that was read whole, s", f"{honest:.1f} ({which})")
-        record_property("alone, s", round(alone, 1))
         record_property("questions", len(probe.seconds))
         record_property("p95 quiet, s", round(quiet.p95(), 2))
         record_property("p95 meanwhile, s", round(probe.p95(), 2))
@@ -256,7 +231,6 @@ def test_hostile_files_never_stop_the_app_for_others(
         assert len(outcome.lines) == len(files)
         assert not any("Traceback" in page for page in outcome.pages)
     assert longest <= LONGEST_SECONDS
-    assert honest <= SHARED * alone
     assert "Traceback" not in (home / "server.log").read_text(encoding="utf-8")
     assert children == []
     assert files_after == files_before
