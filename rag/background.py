@@ -10,7 +10,7 @@ from contextlib import suppress
 
 # A third of the weight of a question where both want the processor; with a tenth it would starve
 # on a machine that is busy with other things.
-_NICENESS = 5
+NICENESS = 5
 
 
 def lower_priority() -> None:
@@ -20,7 +20,7 @@ def lower_priority() -> None:
     """
     if sys.platform == "linux":
         with suppress(OSError):
-            os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), _NICENESS)
+            os.setpriority(os.PRIO_PROCESS, threading.get_native_id(), NICENESS)
 
 
 def return_memory() -> None:

@@ -10,8 +10,8 @@ import os
 import sys
 from contextlib import suppress
 
-# Reading gives way to questions, and still gets a share of a machine that is busy with others.
-_NICENESS = 5
+from rag.background import NICENESS
+
 # Prefixes of Python's audit events: https://docs.python.org/3/library/audit_events.html
 _REFUSED = (
     *("socket.", "urllib.", "http.", "ftplib.", "smtplib.", "subprocess.", "pty.", "webbrowser."),
@@ -30,7 +30,7 @@ def confine(memory_bytes: int, seconds: float) -> None:
     _limit(memory_bytes, seconds)
     if hasattr(os, "nice"):
         # What starts it may have stepped back already.
-        os.nice(max(_NICENESS - os.nice(0), 0))
+        os.nice(max(NICENESS - os.nice(0), 0))
     sys.addaudithook(_refuse)
 
 

@@ -50,7 +50,7 @@ _ERRORS: dict[str, type[RAGError]] = {
 _CPU_SIGNAL = getattr(signal, "SIGXCPU", None)
 _KILL_SIGNAL = getattr(signal, "SIGKILL", None)
 # However many people add files, a few are read at a time; each may take its limit of memory.
-_TURNS = threading.BoundedSemaphore(max(2, (os.cpu_count() or 1) // 2))
+_READERS = threading.BoundedSemaphore(max(2, (os.cpu_count() or 1) // 2))
 
 
 def read(
@@ -66,7 +66,7 @@ def read(
             raise refusals.empty(name)
         if len(content) > limits.file_bytes:
             raise refusals.too_large(name, len(content), limits.file_bytes)
-        with _TURNS:
+        with _READERS:
             reading = _Reading(content, name, limits, progress)
             reading.run()
         return reading.document()
