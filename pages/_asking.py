@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
+from concurrent.futures import Future, ThreadPoolExecutor, wait
 from dataclasses import dataclass, field
 from threading import Event
 from time import monotonic
@@ -57,14 +58,16 @@ class _Going:
     question: str
     stopped: bool = False
     record: Record | None = None
+    kept: Future[None] | None = None
     ended: Event = field(default_factory=Event)
 
 
-def ask(question: str, turns: Sequence[Turn], box: str) -> Record:
-    """Ask, and show the answer in one element while it is written, with a way to stop it.
+def ask(question: str, turns: Sequence[Turn], box: str, show: Callable[[Record], None]) -> None:
+    """Ask, show the answer in one element while it is written, with a way to stop it, and then all.
 
-    A question that cannot be answered goes back into the chat box with the key `box`, see
-    `returned`. What becomes of one whose run is given up, `settled` says.
+    What was asked is kept while `show` draws it. A question that cannot be answered goes back into
+    the chat box with the key `box`, see `returned`. What becomes of one whose run is given up,
+    `settled` says.
     """
     going, history = _Going(question), ui.history()
     st.session_state[f"{box}-going"] = going
@@ -82,14 +85,24 @@ def ask(question: str, turns: Sequence[Turn], box: str) -> Record:
             raise
         finally:
             going.record = record = recorded(reply.trace, reply.answer)
-            ui.keep(record, history)
-        live.empty()
+            # The disk is waited for, which takes as long as drawing.
+            going.kept = ThreadPoolExecutor(max_workers=1).submit(history.keep, record)
     except RAGError as error:
         _refuse(question, error.notice, box)
     finally:
         going.ended.set()
+    live.empty()
+    show(record)
+    _show_kept(going.kept)
     st.session_state.pop(f"{box}-going", None)
-    return record
+
+
+def _show_kept(kept: Future[None]) -> None:
+    """Wait until a question is in the history; where it cannot be, say so and go on."""
+    try:
+        kept.result()
+    except RAGError as error:
+        ui.show_notice(Notice(f"The question could not be kept. {error.message}", error.hint))
 
 
 def settled(box: str) -> Record | None:
@@ -106,6 +119,9 @@ def settled(box: str) -> Record | None:
         st.session_state[box] = going.question
     elif going.record is None:
         let_wait(box, going.question)
+    if going.kept is not None:
+        # What is listed next has it.
+        wait([going.kept], _ENDING_SECONDS)
     return going.record
 
 

@@ -216,14 +216,6 @@ def history() -> History:
     return History(library(), visitor())
 
 
-def keep(record: Record, history: History) -> None:
-    """Keep a question in the history; where that fails, say so and go on."""
-    try:
-        history.keep(record)
-    except RAGError as error:
-        show_notice(Notice(f"The question could not be kept. {error.message}", error.hint))
-
-
 def inspected() -> Record | None:
     """The question that Inspect shows."""
     return st.session_state.get("inspected")

@@ -121,9 +121,12 @@ def ask(question: str, history: list[Record], marks: marking.Marks) -> None:
     show_question(question)
     with st.chat_message("assistant", avatar=":material/frame_inspect:"):
         turns = [Turn(one.trace.searched, one.answer.text) for one in history if one.answer]
-        record = asking.ask(question, turns, _BOX)
-        history.append(record)
-        show_answer(Exchange(len(history), record, marks))
+
+        def show(record: Record) -> None:
+            history.append(record)
+            show_answer(Exchange(len(history), record, marks))
+
+        asking.ask(question, turns, _BOX, show)
 
 
 def show_exchange(exchange: Exchange) -> None:

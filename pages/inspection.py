@@ -84,7 +84,7 @@ def choose_question() -> None:
         ui.show_problem(refused)
     if question:
         asking.admit(question, _BOX)
-        ui.inspect(asking.ask(question, [], _BOX))
+        asking.ask(question, [], _BOX, show=ui.inspect)
         st.rerun()
 
 

@@ -187,6 +187,15 @@ def allowed_hosts(arguments: list[str]) -> list[str]:
     return [value for name, value in pairwise(arguments) if name == "--server.allowedHosts"]
 
 
+def test_threads_of_the_server_keep_no_memory_of_their_own_unless_it_is_asked_for(
+    monkeypatch: pytest.MonkeyPatch, tmp_path: Path
+) -> None:
+    monkeypatch.delenv("MKL_DISABLE_FAST_MM", raising=False)
+    monkeypatch.setenv("MALLOC_ARENA_MAX", "7")
+    started(monkeypatch, tmp_path)
+    assert (os.environ["MKL_DISABLE_FAST_MM"], os.environ["MALLOC_ARENA_MAX"]) == ("1", "7")
+
+
 def test_uploads_end_where_reading_does(monkeypatch: pytest.MonkeyPatch, tmp_path: Path) -> None:
     monkeypatch.setenv("RAG_READING_FILE_BYTES", str(7 * 1024 * 1024 + 1))
     arguments = started(monkeypatch, tmp_path)

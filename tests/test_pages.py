@@ -7,16 +7,20 @@ import shutil
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
 from pathlib import Path
+from threading import Event
+from typing import Any
 
 import pytest
 import streamlit as st
 from streamlit.testing.v1 import AppTest
 
 import rag.opening
-from rag.errors import BackendError
+from pages import _marking as marking
+from rag.errors import BackendError, LibraryError
 from rag.ingest import File
 from rag.jobs import AddJob
 from rag.pipeline import Pipeline
+from rag.store.questions import Questions
 from rag.types import AddResult, Passage, Question
 from tests.fakes import FakeAnswerer
 from tests.test_pipeline import ANIMALS, CHINESE, INDEX, make
@@ -157,6 +161,47 @@ def test_an_answer_shows_its_source_and_what_earned_it(
     assert evidence
     assert all(evidence)
     assert re.search(r"\d\.\d\d s \(encode \d.*rerank \d.*check \d\.\d\d\) · quoted", shown)
+
+
+def test_sources_are_drawn_while_the_question_is_kept(
+    open_app: Open, home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    drawn, show, put = Event(), marking.show, Questions.put
+
+    def shown(*arguments: Any) -> None:
+        drawn.set()
+        show(*arguments)
+
+    def slow_put(*arguments: Any) -> None:
+        if not drawn.wait(10):
+            raise LibraryError("No source was drawn.", "Draw it first.")
+        put(*arguments)
+
+    monkeypatch.setattr(marking, "show", shown)
+    monkeypatch.setattr(Questions, "put", slow_put)
+    app = ask(open_app(home), "Who is the smallest owl?")
+    assert_clean(app)
+    assert EVIDENCE.search(texts(app))
+    assert [one.value for one in app.warning] == []
+    listed = app.switch_page("pages/inspection.py").run().selectbox(key="history-choice").options
+    assert len(listed) == 1
+
+
+def test_a_question_that_cannot_be_kept_is_answered_and_told(
+    open_app: Open, home: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    def refused(*_: object) -> None:
+        raise LibraryError("The disk is full.", "Make room.")
+
+    app = open_app(home)
+    with monkeypatch.context() as full:
+        full.setattr(Questions, "put", refused)
+        ask(app, "Who is the smallest owl?")
+    assert EVIDENCE.search(texts(app))
+    [told] = [one.value for one in app.warning]
+    assert "could not be kept" in told
+    assert "Make room" in told
+    assert [one.value for one in ask(app, "什么是猫头鹰？").warning] == []
 
 
 def test_the_models_are_loaded_once_for_all_visitors(
