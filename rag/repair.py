@@ -11,11 +11,11 @@ from dataclasses import dataclass, replace
 
 from rag import log
 from rag.documents import read_document
-from rag.errors import RAGError
+from rag.errors import LibraryError, RAGError
 from rag.opening import index_settings, open_library, open_pipeline
 from rag.pipeline import Pipeline
 from rag.settings import IndexSettings, Settings
-from rag.store import DamagedDocument, Store, Verification, verify
+from rag.store import DamagedDocument, Store, Verification, recover_unopened, verify
 from rag.types import DocumentRecord
 
 Opened = Callable[[Settings, IndexSettings], Pipeline]
@@ -51,8 +51,7 @@ def repair(
     def tell(what: str, done: int, total: int) -> None:
         report(f"Reading {what}: {done * 100 // max(total, 1)} %")
 
-    # Opening mends what keeps the library from being read at all.
-    store = open_library(settings)
+    store = _opened(settings)
     found = verify(settings.home, tell)
     work = _Work(settings, store, report)
     with store.ingest_lock():
@@ -74,6 +73,15 @@ def repair(
         lost_rows=found.rows,
         left=left,
     )
+
+
+def _opened(settings: Settings) -> Store:
+    """The library. Opening mends what can be seen at once, else every file is looked at."""
+    try:
+        return open_library(settings)
+    except LibraryError:
+        recover_unopened(settings.home)
+        return open_library(settings)
 
 
 class _Work:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import json
 import shutil
+import struct
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -13,6 +14,7 @@ from click.testing import CliRunner
 
 from rag import opening
 from rag.cli import main
+from rag.errors import LibraryError
 from rag.ingest import File
 from rag.opening import open_library, open_pipeline, switch_index
 from rag.repair import Repaired, repair
@@ -179,6 +181,49 @@ def test_a_damaged_original_is_named_and_kept_when_it_is_added_again(home: Path)
     assert "already there" in results[-1]
     assert verify(home).clean
     assert content(home) == before
+
+
+@pytest.mark.parametrize("before_content", [20, 14, 6], ids=["length", "start", "end"])
+def test_an_original_that_cannot_be_read_at_all_goes_with_its_file(
+    home: Path, before_content: int
+) -> None:
+    """Flipped where its length and its place are written, so that Lance raises."""
+    before = content(home)
+    [path] = [one for one in data_of(home, "originals") if ENGLISH.encode() in one.read_bytes()]
+    flipped = bytearray(path.read_bytes())
+    flipped[flipped.index(ENGLISH.encode()) - before_content] ^= 0xFF
+    path.write_bytes(flipped)
+    with pytest.raises(RuntimeError):
+        matching(store_of(home)._tables.originals, ["content"])
+    repaired = repair(settings(home))
+    assert repaired.problems == ()
+    assert repaired.add_again == ("cats.md",)
+    assert content(home) == before
+    assert verify(home).damaged == ()
+    assert bytes(flipped) in [one.read_bytes() for one in (home / "damaged").rglob(path.name)]
+
+
+@pytest.mark.parametrize("table", ["pages", f"chunks_{INDEX.fingerprint}"])
+def test_a_file_that_keeps_the_library_from_being_opened_is_repaired(
+    home: Path, table: str
+) -> None:
+    """Its end is whole; where its end says that its columns are described, nothing is."""
+    before = content(home)
+    for path in data_of(home, table):
+        flipped = bytearray(path.read_bytes())
+        # The last 40 bytes begin with three places; at the second one are those of the columns.
+        [columns] = struct.unpack_from("<Q", flipped, len(flipped) - 32)
+        for column in range(2):
+            flipped[columns + 16 * column + 12] ^= 0xFF
+        path.write_bytes(flipped)
+    if table != "pages":
+        with pytest.raises(LibraryError, match="rag repair"):
+            open_library(settings(home))
+    repaired = repair(settings(home))
+    assert repaired.problems == repaired.add_again == ()
+    assert repaired.left.clean
+    assert content(home) == before
+    assert verify(home).clean
 
 
 def test_search_indexes_are_made_anew(home: Path) -> None:

@@ -16,6 +16,15 @@ The chunks of a document come in one commit, and that commit makes the document 
 
 from rag.store.indexes import Indexes
 from rag.store.library import Store
+from rag.store.recovery import recover_unopened
 from rag.store.verifying import DamagedDocument, DamagedFile, Verification, verify
 
-__all__ = ["DamagedDocument", "DamagedFile", "Indexes", "Store", "Verification", "verify"]
+__all__ = [
+    "DamagedDocument",
+    "DamagedFile",
+    "Indexes",
+    "Store",
+    "Verification",
+    "recover_unopened",
+    "verify",
+]

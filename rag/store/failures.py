@@ -20,9 +20,11 @@ _DAMAGED = (
     "invalid range",
     "corrupt",
     "unexpected end of file",
+    "unexpected eof",
     "no such file",
     "magic number",
     "out of bounds",
+    "outside metadata",
     "protobuf",
 )
 

@@ -21,6 +21,7 @@ import pyarrow as pa
 from rag import log
 from rag.store import layout, manifests, spares
 from rag.store.checksums import Ledger, checksum_of
+from rag.store.connecting import connected
 from rag.store.locking import LibraryLock
 from rag.store.tables import matching
 from rag.types import Notice
@@ -139,28 +140,38 @@ def settle(folder: Path) -> None:
         path.with_name(_SETTLED).touch()
 
 
-def recover(lock: LibraryLock, ledger: Ledger, connection: Any) -> None:
+def recover(lock: LibraryLock, ledger: Ledger, connection: Any, *, reads_all: bool = False) -> None:
     """Mend what is damaged before a library is opened; as a rule nothing is.
 
+    With `reads_all` every file that the newest versions need is held against its checksum.
     Where another process adds a document for long, it is left for the next start.
     Raises OSError, and what LanceDB raises where a table cannot be written.
     """
     folder = ledger.folder
-    if folder is None or not _damaged(folder, ledger, connection):
+    if folder is None or not _damaged(folder, ledger, connection, reads_all):
         return
     with lock.ingest(wait=_PATIENCE_SECONDS) as locked:
         if locked:
-            for one in _mended(folder, ledger, connection):
+            for one in _mended(folder, ledger, connection, reads_all):
                 log.event("damaged file moved aside", file=one.name, outcome=one.outcome)
 
 
-def _damaged(folder: Path, ledger: Ledger, connection: Any) -> bool:
+def recover_unopened(folder: Path) -> None:
+    """Mend a library that cannot be opened although its files have their ends.
+
+    Raises as `recover` does.
+    """
+    recover(LibraryLock(folder), Ledger(folder), connected(folder), reads_all=True)
+
+
+def _damaged(folder: Path, ledger: Ledger, connection: Any, reads_all: bool) -> bool:
     return any(
-        _problem(folder, ledger, connection, table) is not None for table in _all(folder, ledger)
+        _problem(folder, ledger, connection, table, reads_all) is not None
+        for table in _all(folder, ledger)
     )
 
 
-def _mended(folder: Path, ledger: Ledger, connection: Any) -> list[Mended]:
+def _mended(folder: Path, ledger: Ledger, connection: Any, reads_all: bool) -> list[Mended]:
     """The caller keeps all others from writing documents."""
     aside = Aside(folder)
     done: list[Mended] = []
@@ -168,8 +179,8 @@ def _mended(folder: Path, ledger: Ledger, connection: Any) -> list[Mended]:
         ledger.forget_removed(table)
     for table in _all(folder, ledger):
         before = None
-        while problem := _problem(folder, ledger, connection, table):
-            mender = _Mender(folder, ledger, connection, table, aside)
+        while problem := _problem(folder, ledger, connection, table, reads_all):
+            mender = _Mender(folder, ledger, connection, table, aside, reads_all)
             # What a first attempt left as it was, no second one mends.
             done += mender.make_anew() if problem == before else mender.mend(problem)
             before = problem
@@ -188,7 +199,9 @@ def _all(folder: Path, ledger: Ledger) -> list[str]:
     return sorted({*layout.tables(folder), *map(layout.table_of, ledger.sums())})
 
 
-def _problem(folder: Path, ledger: Ledger, connection: Any, table: str) -> _Problem | None:
+def _problem(
+    folder: Path, ledger: Ledger, connection: Any, table: str, reads_all: bool
+) -> _Problem | None:
     """The first thing that is wrong with a table."""
     sums = ledger.sums(table)
     there = set(layout.files(folder, table))
@@ -203,7 +216,7 @@ def _problem(folder: Path, ledger: Ledger, connection: Any, table: str) -> _Prob
             return _Problem(manifest)
     if not versions:
         return None
-    lacking = _lacking(folder, versions[0], sums)
+    lacking = _lacking(folder, versions[0], sums, reads_all)
     if lacking:
         return _Problem(versions[0], lacking)
     # Of a table that was never sealed nothing says how much would be lost: opening it tells more.
@@ -212,7 +225,9 @@ def _problem(folder: Path, ledger: Ledger, connection: Any, table: str) -> _Prob
     return None
 
 
-def _lacking(folder: Path, manifest: str, sums: dict[str, str]) -> tuple[str, ...] | None:
+def _lacking(
+    folder: Path, manifest: str, sums: dict[str, str], reads_all: bool
+) -> tuple[str, ...] | None:
     """The files that a version needs and that are not whole; None where nothing tells."""
     table = layout.table_of(manifest)
     try:
@@ -224,7 +239,7 @@ def _lacking(folder: Path, manifest: str, sums: dict[str, str]) -> tuple[str, ..
             name
             for name, size in needed.items()
             if not layout.looks_whole(folder / name, size)
-            or (table in spares.KEPT_WHOLE and not _as_sealed(folder, name, sums))
+            or ((reads_all or table in spares.KEPT_WHOLE) and not _as_sealed(folder, name, sums))
         )
     )
 
@@ -263,6 +278,7 @@ class _Mender:
     connection: Any
     table: str
     aside: Aside
+    reads_all: bool
 
     def mend(self, problem: _Problem) -> list[Mended]:
         """Go on with the best there is."""
@@ -280,9 +296,9 @@ class _Mender:
             mended = self._without(names, "index")
             drop_indexes(self.connection.open_table(self.table), names)
             return mended
-        if _version_before(self.folder, [newest, *older], sums):
+        if _version_before(self.folder, [newest, *older], sums, self.reads_all):
             # What the version before needs, too, is its problem next.
-            still = _lacking(self.folder, older[0], sums) or ()
+            still = _lacking(self.folder, older[0], sums, self.reads_all) or ()
             gone = [name for name in names if name not in still]
             return self._without([newest, *gone], "before")
         if any(layout.part_of(name) == layout.DELETIONS for name in names):
@@ -315,7 +331,9 @@ class _Mender:
         return mended
 
 
-def _version_before(folder: Path, versions: list[str], sums: dict[str, str]) -> bool:
+def _version_before(
+    folder: Path, versions: list[str], sums: dict[str, str], reads_all: bool
+) -> bool:
     """Whether leaving the newest version leads to a whole one and loses no more than it added.
 
     Versions that were never sealed were never reported as written either, so all of them may go.
@@ -324,7 +342,7 @@ def _version_before(folder: Path, versions: list[str], sums: dict[str, str]) -> 
     may_go = 1
     if newest not in sums and any(manifest in sums for manifest in older):
         may_go = next(place for place, manifest in enumerate(versions) if manifest in sums)
-    return any(_lacking(folder, manifest, sums) == () for manifest in older[:may_go])
+    return any(_lacking(folder, manifest, sums, reads_all) == () for manifest in older[:may_go])
 
 
 def restore_copy(folder: Path, name: str, sums: dict[str, str], aside: Aside) -> bool:

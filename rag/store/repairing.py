@@ -73,9 +73,16 @@ class Repairs:
         table.delete(col("document_id") == lit(document_id))
 
     def drop_original(self, document_id: str) -> None:
-        """Take an original that is not what it was out of the library, and keep its bytes aside."""
+        """Take an original that is not what it was out of the library, and keep its bytes aside.
+
+        One that cannot be read at all goes with the file it is in, see `files`.
+        """
         where = col("id") == lit(document_id)
-        found = matching(self._tables.originals, ["content"], where)
+        try:
+            found = matching(self._tables.originals, ["content"], where)
+        except Exception:
+            # Lance raises anything over damaged contents.
+            return
         if found.num_rows:
             self._aside.keep(found, f"original-{document_id}.arrow")
             self._tables.originals.delete(where)
