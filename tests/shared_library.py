@@ -351,6 +351,11 @@ def _rows(store: Store, known: set[str], chunks: int, expected: set[str]) -> Ite
                 yield f"{table.name} has another number of chunks than single adds"
 
 
+def _rounds(rounds: int) -> range:
+    """The numbers of files that nobody has added before."""
+    return range(OWN, OWN + rounds)
+
+
 def _at_once(home: Path, process: int, rounds: int) -> None:
     """Add the same file as all the others, in the same moment, again and again."""
     with_small_models()
@@ -358,7 +363,7 @@ def _at_once(home: Path, process: int, rounds: int) -> None:
 
     def add(worker: int) -> None:
         here = open_pipeline(settings(home))
-        for number in range(rounds):
+        for number in _rounds(rounds):
             (home.parent / f"ready-{number}-{worker}").touch()
             while len(list(home.parent.glob(f"ready-{number}-*"))) < 2 * THREADS:
                 time.sleep(0.002)
@@ -382,10 +387,10 @@ def _check_at_once(home: Path, rounds: int) -> None:
     told = Counter(tuple(one) for one in outcomes)
     wrong = [
         f"{number}: {told}"
-        for number in range(rounds)
+        for number in _rounds(rounds)
         if told[str(number), "added"] != 1 or told[str(number), "already there"] != 2 * THREADS - 1
     ]
-    wrong += _wrong(open_pipeline(settings(home)), dict.fromkeys(range(rounds), True))
+    wrong += _wrong(open_pipeline(settings(home)), dict.fromkeys(_rounds(rounds), True))
     _say({"wrong": wrong, "done": {"rounds": rounds, "adds": len(outcomes)}})
 
 
