@@ -14,7 +14,10 @@ from rag.serving import start_log
 
 if __name__ == "__main__":
     # Streamlit runs this file for every visit,
-    ui.frame().run()
+    try:
+        ui.frame().run()
+    finally:
+        ui.REST.after_work()
 else:
     # and imports it once to serve it.
     around = (SafetyHeaders, Closed, OnlyThePage, FilesOfPeople, VisitorCookie)

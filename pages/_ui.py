@@ -16,6 +16,7 @@ from pages import _people as people
 from pages._markdown import plain, safe
 from pages._visitor import visitor
 from rag import log, opening
+from rag.background import Rest
 from rag.baseline import Baseline
 from rag.citing import without_citations
 from rag.errors import RAGError, SettingsError
@@ -37,6 +38,8 @@ from rag.types import (
 
 _FOLDER = Path(__file__).parent
 REFRESH_SECONDS = 0.5
+# Giving memory back takes a moment, which nobody who is just looking at pages should wait for.
+REST = Rest(seconds=2.0)
 
 
 def frame() -> StreamlitPage:

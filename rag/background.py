@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import ctypes
+import gc
 import os
 import sys
 import threading
 from contextlib import suppress
+from time import monotonic, sleep
 
 # A third of the weight of a question where both want the processor; with a tenth it would starve
 # on a machine that is busy with other things.
@@ -31,3 +33,38 @@ def return_memory() -> None:
     if sys.platform == "linux":
         with suppress(OSError, AttributeError):
             ctypes.CDLL(None).malloc_trim(0)
+
+
+class Rest:
+    """Gives memory back once nothing was done for some seconds.
+
+    Many people at once leave much: what Python finds only by looking at all there is, as the
+    sessions that they closed, and pieces that the C library holds.
+    """
+
+    def __init__(self, seconds: float) -> None:
+        self._seconds = seconds
+        self._lock = threading.Lock()
+        self._begins = 0.0
+        self._awaited = False
+
+    def after_work(self) -> None:
+        """Something was done; returns at once."""
+        with self._lock:
+            self._begins = monotonic() + self._seconds
+            if self._awaited:
+                return
+            self._awaited = True
+        threading.Thread(target=self._wait, daemon=True).start()
+
+    def _wait(self) -> None:
+        while seconds := self._left():
+            sleep(seconds)
+        gc.collect()
+        return_memory()
+
+    def _left(self) -> float:
+        with self._lock:
+            left = max(self._begins - monotonic(), 0.0)
+            self._awaited = left > 0
+            return left

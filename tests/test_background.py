@@ -7,10 +7,14 @@ import subprocess
 import sys
 import threading
 from pathlib import Path
+from queue import SimpleQueue
+from time import monotonic, sleep
 
 import psutil
 import pytest
 
+from rag import background
+from rag.background import Rest
 from rag.documents.process import reading_child
 from rag.jobs import Job
 
@@ -46,6 +50,21 @@ def test_a_reader_is_in_the_session_of_the_app_for_priority_counts_within_one_on
         [reader] = [one.pid for one in children if "rag.documents.child" in one.cmdline()]
         assert os.getsid(reader) == os.getsid(0)
         assert os.getpgid(reader) == reader
+
+
+def test_memory_is_given_back_once_after_the_last_of_several_works(
+    monkeypatch: pytest.MonkeyPatch,
+) -> None:
+    given_back: SimpleQueue[float] = SimpleQueue()
+    monkeypatch.setattr(background, "return_memory", lambda: given_back.put(monotonic()))
+    rest = Rest(seconds=1.0)
+    for _ in range(2):
+        for _ in range(5):
+            last = monotonic()
+            rest.after_work()
+            sleep(0.05)
+        assert given_back.get(timeout=30) - last >= 1
+        assert given_back.empty()
 
 
 def test_a_job_gives_its_memory_back() -> None:
