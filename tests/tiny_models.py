@@ -29,7 +29,8 @@ LONGEST = 96
 
 _WORDS = ["the", "of", "fridge", "vaccine", "capital", "city", "Warsaw", "Poland"]
 _WORDS += ["疫苗", "冰箱", "首都", "波兰", "华沙"]
-_SIGNS = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789.,?，。？是的里哪在应存放"
+_SIGNS = "abcdefghijklmnopqrstuvwxyzABCDEFGHIJKLMNOPQRSTUVWXYZ0123456789.,?"
+_SIGNS += "，。？是的里哪在应存放阅读天气"
 
 
 @cache
