@@ -418,6 +418,15 @@ def test_a_ranking_knows_what_it_asked_of_services_also_when_it_goes_on(
     assert len(endpoint.requests) == 4
 
 
+@pytest.fixture
+def in_the_foreground() -> Iterator[None]:
+    """What a shell starts in the background ignores interrupts, and so would these tests."""
+    before = signal.signal(signal.SIGINT, signal.default_int_handler)
+    yield
+    signal.signal(signal.SIGINT, before)
+
+
+@pytest.mark.usefixtures("in_the_foreground")
 def test_the_first_interrupt_stops_and_the_second_interrupts() -> None:
     before = signal.getsignal(signal.SIGINT)
     interrupted: Callable[[], bool]
