@@ -20,6 +20,7 @@ from rag.opening import open_library, open_pipeline, switch_index
 from rag.repair import Repaired, repair
 from rag.settings import IndexSettings, Settings, load_settings
 from rag.store import Store, layout, manifests, verify
+from rag.store.checksums import LEDGER
 from rag.store.row_checksums import row_checksums, with_checksums
 from rag.store.tables import PAGES_SCHEMA, matching, upsert
 from tests.fakes import FakeEmbedder
@@ -224,6 +225,13 @@ def test_a_file_that_keeps_the_library_from_being_opened_is_repaired(
     assert repaired.left.clean
     assert content(home) == before
     assert verify(home).clean
+
+
+def test_repair_says_in_words_why_a_library_cannot_be_used_at_all(home: Path) -> None:
+    (home / LEDGER).unlink()
+    (home / LEDGER).mkdir()
+    with pytest.raises(LibraryError, match="cannot be opened"):
+        repair(settings(home))
 
 
 def test_search_indexes_are_made_anew(home: Path) -> None:

@@ -22,7 +22,8 @@ from rag import log
 from rag.store import layout, manifests, spares
 from rag.store.checksums import Ledger, checksum_of
 from rag.store.connecting import connected
-from rag.store.locking import LibraryLock
+from rag.store.failures import plain_words
+from rag.store.locking import LibraryLock, local_folder
 from rag.store.tables import matching
 from rag.types import Notice
 
@@ -156,12 +157,14 @@ def recover(lock: LibraryLock, ledger: Ledger, connection: Any, *, reads_all: bo
                 log.event("damaged file moved aside", file=one.name, outcome=one.outcome)
 
 
-def recover_unopened(folder: Path) -> None:
+def recover_unopened(uri: str | Path) -> None:
     """Mend a library that cannot be opened although its files have their ends.
 
-    Raises as `recover` does.
+    Raises LibraryError where it can be neither read nor written.
     """
-    recover(LibraryLock(folder), Ledger(folder), connected(folder), reads_all=True)
+    folder = local_folder(str(uri))
+    with plain_words(str(uri)):
+        recover(LibraryLock(folder), Ledger(folder), connected(uri), reads_all=True)
 
 
 def _damaged(folder: Path, ledger: Ledger, connection: Any, reads_all: bool) -> bool:
