@@ -83,10 +83,21 @@ class Client:
                 self._fragment = answer.auto_rerun.fragment_id
             elif kind == "delta" and answer.delta.WhichOneof("type") == "new_element":
                 self._shown[tuple(answer.metadata.delta_path)] = answer.delta.new_element
+            elif kind == "delta" and answer.delta.WhichOneof("type") == "add_block":
+                self._shown.pop(tuple(answer.metadata.delta_path), None)
             # A run that asks for another one is followed by it at once.
             elif kind == "script_finished" and answer.script_finished in _FINISHED:
+                self._shown = {
+                    path: element
+                    for path, element in self._shown.items()
+                    if not self._is_inside_of_one(path)
+                }
                 return self
         raise ConnectionError("the server closed the connection")
+
+    def _is_inside_of_one(self, path: tuple[int, ...]) -> bool:
+        """Whether an element took the place of the block that held this one."""
+        return any(path[:length] in self._shown for length in range(1, len(path)))
 
     def ask(self, question: str) -> float:
         """Ask in the chat box; the seconds until the answer is drawn."""

@@ -8,6 +8,7 @@ import time
 
 from tests.browser.conftest import CANARY as KEY
 from tests.endpoint import Endpoint
+from tests.streamlit_client import session as visitor
 from tests.trust.sessions import Session, active_sessions, played, session
 
 QUESTION = "When is a reranker worth having?"
@@ -65,3 +66,13 @@ def test_a_stopped_answer_closes_the_connection_to_the_model(
     assert KEY not in tab.text
     assert seconds < 5, "a second on a quiet machine"
     assert active_sessions(written_app) >= 0
+
+
+def test_what_was_drawn_while_an_answer_was_written_is_gone_once_it_is_there(
+    written_app: str,
+) -> None:
+    with visitor(written_app) as tab:
+        tab.ask(f"{QUESTION} (hang-midway)")
+        lines = [one for one in tab.text.splitlines() if one.startswith("The answer begins here")]
+        assert len(lines) == 1
+        assert "Writing the answer" not in tab.text
