@@ -11,7 +11,7 @@ from contextlib import AbstractContextManager
 from dataclasses import dataclass
 from typing import Protocol
 
-from rag.encoding import encode_chunks, search_texts
+from rag.encoding import ChunkEncoder, search_texts
 from rag.models import Embedder
 from rag.token_codes import TokenCodec
 from rag.types import (
@@ -111,14 +111,11 @@ class Indexing:
         if not chunks:
             return False
         name = self.name(record.name)
-        vectors = yield from encode_chunks(
+        vectors = yield from ChunkEncoder(self.embedder, self.codec, name).encode(
             chunks,
-            self.embedder,
-            self.codec,
             lambda encoded: IndexProgress(
                 done, total, Progress(record.name, "embedding", encoded, len(chunks))
             ),
-            name,
         )
         with self.index.ingest_lock():
             # It may have been removed while it was encoded.

@@ -18,7 +18,7 @@ from typing import Protocol
 
 from rag import log
 from rag.disk_space import check_space, disk_full, says_full
-from rag.encoding import encode_chunks, search_texts
+from rag.encoding import ChunkEncoder, search_texts
 from rag.errors import LibraryError, RAGError, UnreadableFile
 from rag.models import Embedder
 from rag.token_codes import TokenCodec
@@ -28,14 +28,15 @@ from rag.types import (
     ChunkVectors,
     Document,
     DocumentRecord,
+    PageRead,
     Progress,
 )
 
 _POLL_SECONDS = 0.1
 
 Event = Progress | AddResult
-ReportPages = Callable[[int, int], None]
-Read = Callable[[bytes, str, ReportPages], Document]
+ReportPage = Callable[[PageRead], None]
+Read = Callable[[bytes, str, ReportPage], Document]
 
 
 class Shelf(Protocol):
@@ -110,7 +111,7 @@ class _Reading:
         self.started = perf_counter()
         self.content = b""
         self.document_id = ""
-        self.pages = (0, 0)
+        self.pages: list[PageRead] = []
         self.future: Future[Document | None] = Future()
         self._load = file.load
 
@@ -133,10 +134,18 @@ class _Reading:
         if free is not None:
             check_space(self.name, len(self.content), free, spare)
         self.document_id = document_id
-        return read(self.content, self.name, self._report)
+        return read(self.content, self.name, self.pages.append)
 
-    def _report(self, done: int, total: int) -> None:
-        self.pages = (done, total)
+    def part(self, first: int, end: int) -> Document:
+        """What was read, from the page with the index `first` to the one before `end`."""
+        pages = self.pages[first:end]
+        return Document(
+            id=self.document_id,
+            name=self.name,
+            media_type=pages[0].media_type if pages else "",
+            size=len(self.content),
+            pages=tuple(one.page for one in pages),
+        )
 
 
 @dataclass(frozen=True, slots=True)
@@ -215,10 +224,11 @@ class Ingest:
         A failure is told before it is written down.
         """
         try:
-            document = yield from _watched(reading)
+            encoder = ChunkEncoder(self.embedder, self.codec, self.name(reading.name))
+            document = yield from self._watch(reading, encoder)
             encoded = None
             if document is not None and not _is_ready(self.shelf.document(document.id)):
-                encoded = yield from self._encode(document)
+                encoded = yield from self._encode(document, encoder)
             with self.shelf.ingest_lock():
                 self._record(failed)
                 known = self.shelf.document(reading.document_id)
@@ -238,19 +248,34 @@ class Ingest:
                 problem=failure.notice,
             )
 
-    def _encode(self, document: Document) -> Generator[Event, None, _Encoded]:
+    def _watch(
+        self, reading: _Reading, encoder: ChunkEncoder
+    ) -> Generator[Event, None, Document | None]:
+        """Wait for the reader, passing on how many pages it has done, and encode them meanwhile."""
+        shown = -1
+        waiting: Sequence[Chunk] = []
+        while True:
+            finished, _ = wait([reading.future], timeout=0 if waiting else _POLL_SECONDS)
+            done = len(reading.pages)
+            if done != shown:
+                total = reading.pages[0].total if done else 0
+                yield Progress(reading.name, "reading", done, total)
+            if finished:
+                return reading.future.result()
+            waiting = encoder.ahead([*waiting, *self.chunk(reading.part(max(shown, 0), done))])
+            shown = done
+
+    def _encode(
+        self, document: Document, encoder: ChunkEncoder
+    ) -> Generator[Event, None, _Encoded]:
         """Chunk and embed; nothing of it is written yet, so nobody waits for it."""
         yield Progress(document.name, "chunking", 0, len(document.pages))
         chunks = self.chunk(document)
         yield Progress(document.name, "chunking", len(document.pages), len(document.pages))
         if not chunks:
             raise UnreadableFile(f"{document.name} has no text.", "Add a file with text.")
-        vectors = yield from encode_chunks(
-            chunks,
-            self.embedder,
-            self.codec,
-            lambda done: Progress(document.name, "embedding", done, len(chunks)),
-            self.name(document.name),
+        vectors = yield from encoder.encode(
+            chunks, lambda done: Progress(document.name, "embedding", done, len(chunks))
         )
         return _Encoded(document, chunks, vectors)
 
@@ -307,18 +332,6 @@ class Ingest:
                 if not _is_ready(self.shelf.document(record.id)):
                     self.shelf.remove(record.id)
                     self.shelf.put_document(record)
-
-
-def _watched(reading: _Reading) -> Generator[Event, None, Document | None]:
-    """Wait for the reader, passing on how many pages it has done."""
-    shown = None
-    while True:
-        finished, _ = wait([reading.future], timeout=_POLL_SECONDS)
-        if reading.pages != shown:
-            shown = reading.pages
-            yield Progress(reading.name, "reading", *shown)
-        if finished:
-            return reading.future.result()
 
 
 def _failure(name: str, error: Exception) -> RAGError:

@@ -27,13 +27,13 @@ from rag import opening, pipeline
 from rag.errors import RAGError
 from rag.golden.marks import mark_of
 from rag.history import History, recorded
-from rag.ingest import File, ReportPages
+from rag.ingest import File, ReportPage
 from rag.opening import open_pipeline, switch_index
 from rag.pipeline import Pipeline
 from rag.settings import IndexSettings, ReadingLimits, Settings, load_settings
 from rag.settings_file import save_settings
 from rag.store import Store
-from rag.types import AddResult, Document, Page
+from rag.types import AddResult, Document, Page, PageRead
 from tests import fakes
 from tests.fakes import FakeEmbedder
 
@@ -79,11 +79,10 @@ def document_id(number: int) -> str:
     return hashlib.sha256(content(number)).hexdigest()
 
 
-def read(text: bytes, named: str, limits: object, report: ReportPages) -> Document:
+def read(text: bytes, named: str, limits: object, report: ReportPage) -> Document:
     """One page; a process of its own for each of thousands of files would be the whole test."""
-    report(0, 1)
     page = Page(1, text.decode())
-    report(1, 1)
+    report(PageRead(page, "text/markdown", 1))
     digest = hashlib.sha256(text).hexdigest()
     return Document(digest, named, "text/markdown", len(text), (page,))
 

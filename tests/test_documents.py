@@ -29,7 +29,7 @@ from rag.documents import SUFFIXES, read_document, safe_name
 from rag.documents.cleaning import clean, repair_print
 from rag.errors import RAGError, UnreadableFile, UnsupportedFile
 from rag.settings import ReadingLimits
-from rag.types import Document
+from rag.types import Document, PageRead
 
 LIMITS = ReadingLimits(seconds=60)
 
@@ -348,11 +348,12 @@ def children() -> list[str]:
 
 
 def test_progress_counts_pages_and_can_stop_the_reading() -> None:
-    seen: list[tuple[int, int]] = []
-    read_document(pdf_of("1", "2"), "a.pdf", LIMITS, lambda done, total: seen.append((done, total)))
-    assert seen == [(1, 2), (2, 2)]
+    seen: list[PageRead] = []
+    document = read_document(pdf_of("1", "2"), "a.pdf", LIMITS, seen.append)
+    assert seen == [PageRead(page, document.media_type, 2) for page in document.pages]
+    assert len(seen) == 2
 
-    def stop(done: int, total: int) -> None:
+    def stop(page: PageRead) -> None:
         raise KeyboardInterrupt
 
     with pytest.raises(KeyboardInterrupt):
@@ -371,7 +372,7 @@ def test_the_child_gets_no_secrets(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("OPENAI_API_KEY", "canary-1234")
     environments: list[bytes] = []
 
-    def look(done: int, total: int) -> None:
+    def look(page: PageRead) -> None:
         environments.extend(Path(f"/proc/{child}/environ").read_bytes() for child in children())
 
     read_document(pdf_of(*"123456789"), "a.pdf", LIMITS, look)
@@ -387,7 +388,7 @@ def test_the_child_ends_with_its_parent() -> None:
         "from rag.settings import ReadingLimits\n"
         "from tests.test_documents import children\n"
         "from tests.hostile_documents import GOOD, SLOW, pdf_with_pages\n"
-        "def die(done, total):\n"
+        "def die(page):\n"
         "    print(*children(), flush=True)\n"
         "    os.kill(os.getpid(), signal.SIGKILL)\n"
         "content = pdf_with_pages(0, 1, streams=[GOOD, SLOW])\n"

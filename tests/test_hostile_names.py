@@ -22,7 +22,7 @@ from rag.documents import safe_name
 from rag.documents.cleaning import clean
 from rag.errors import RAGError
 from rag.folding import encodable
-from rag.ingest import File, Ingest, ReportPages
+from rag.ingest import File, Ingest, ReportPage
 from rag.pipeline import Pipeline
 from rag.settings import IndexSettings
 from rag.store import Store
@@ -44,7 +44,7 @@ from tests.test_pipeline import make
 QUESTION_SECONDS = 10.0
 
 
-def read(content: bytes, name: str, report: ReportPages) -> Document:
+def read(content: bytes, name: str, report: ReportPage) -> Document:
     """As the reading process does, without its process."""
     page = Page(1, clean(content.decode("utf-8", "surrogatepass")))
     if not page.text.strip():

@@ -3,34 +3,34 @@
 from __future__ import annotations
 
 import hashlib
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
 from threading import Barrier, Event, Thread
-from time import sleep
+from time import monotonic, sleep
 
 import pytest
 
 from rag.encoding import WINDOW
 from rag.errors import BackendError, UnreadableFile
-from rag.ingest import File, Ingest, ReportPages
+from rag.ingest import File, Ingest, Read, ReportPage
 from rag.store import Store
 from rag.token_codes import TokenCodec
-from rag.types import AddResult, Chunk, Document, Page, Progress
+from rag.types import AddResult, Chunk, Document, Page, PageRead, Progress
 from tests.fakes import DIMENSIONS, FakeEmbedder
 
 ENGLISH = b"A cat sat on the mat.\n\nThe dog slept all day."
 CHINESE = "猫坐在垫子上。\n\n狗睡了一整天。".encode()
 
 
-def read(content: bytes, name: str, report: ReportPages) -> Document:
+def read(content: bytes, name: str, report: ReportPage) -> Document:
     """One page a paragraph; a file that says so is broken."""
     if b"broken" in content:
         raise UnreadableFile(f"{name} is broken.", "Add a whole copy.")
     texts = content.decode().split("\n\n")
-    for done in range(len(texts) + 1):
-        report(done, len(texts))
     pages = tuple(Page(number, text) for number, text in enumerate(texts, start=1))
+    for page in pages:
+        report(PageRead(page, "text/plain", len(texts)))
     return Document(hashlib.sha256(content).hexdigest(), name, "text/plain", len(content), pages)
 
 
@@ -156,6 +156,56 @@ def test_a_short_document_does_not_wait_for_a_long_one(store: Store) -> None:
         assert not ended.is_set()
         adding.result()
     assert {record.status for record in store.documents()} == {"ready"}
+
+
+def waiting_read(encoded: Callable[[], bool]) -> Read:
+    """A reader whose second page takes until the first is encoded, or a second."""
+
+    def read_slowly(content: bytes, name: str, report: ReportPage) -> Document:
+        def wait_and_report(page: PageRead) -> None:
+            end = monotonic() + 1
+            while page.page.number == 2 and not encoded() and monotonic() < end:
+                sleep(0.01)
+            report(page)
+
+        return read(content, name, wait_and_report)
+
+    return read_slowly
+
+
+@pytest.mark.parametrize("content", [ENGLISH, CHINESE])
+def test_pages_are_encoded_while_others_are_still_read(store: Store, content: bytes) -> None:
+    embedder = FakeEmbedder()
+    ahead: list[int] = []
+
+    def encoded() -> bool:
+        ahead.append(embedder.encoded)
+        return embedder.encoded > 0
+
+    slow = waiting_read(encoded)
+    ingest = Ingest(store, embedder, TokenCodec(DIMENSIONS), slow, chunk)
+    (added,) = results(ingest.add([File.holding("a.txt", content)]))
+    assert (added.outcome, added.pages, added.chunks) == ("added", 2, 2)
+    assert (ahead[-1], embedder.encoded) == (1, 2)
+    assert [one.position for one in store.chunks(added.document_id)] == [0, 1]
+
+
+def test_a_service_is_asked_once_all_pages_are_read(store: Store) -> None:
+    asked: list[None] = []
+    service = FakeEmbedder(computes_here=False, before=lambda: asked.append(None))
+    slow = waiting_read(lambda: bool(asked))
+    ingest = Ingest(store, service, TokenCodec(DIMENSIONS), slow, chunk)
+    (added,) = results(ingest.add([File.holding("a.txt", ENGLISH)]))
+    assert added.chunks == service.encoded == 2
+    assert len(asked) == 1
+
+
+def test_a_text_that_many_pages_have_is_encoded_once(store: Store) -> None:
+    embedder = FakeEmbedder()
+    ingest = Ingest(store, embedder, TokenCodec(DIMENSIONS), read, chunk)
+    content = "\n\n".join(["本页无内容", "blank"] * 50).encode()
+    (added,) = results(ingest.add([File.holding("a.txt", content)]))
+    assert (added.chunks, embedder.encoded) == (100, 2)
 
 
 def test_services_are_asked_at_the_same_time_and_seldom(store: Store) -> None:

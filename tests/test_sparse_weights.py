@@ -9,7 +9,7 @@ import numpy as np
 import pyarrow as pa
 import pytest
 
-from rag.encoding import encode_chunks
+from rag.encoding import ChunkEncoder
 from rag.errors import LibraryError
 from rag.models.late_interaction_reranker import BgeM3Reranker, LateInteractionReranker
 from rag.models.rerankers import make_reranker
@@ -156,7 +156,7 @@ def test_texts_together_weigh_what_each_weighs_alone(m3):
 
 def vectors(embedder, chunks):
     codec = TokenCodec(embedder.dimensions)
-    steps = encode_chunks(chunks, embedder, codec, lambda done: done)
+    steps = ChunkEncoder(embedder, codec).encode(chunks, lambda done: done)
     while True:
         try:
             next(steps)

@@ -14,7 +14,7 @@ from rag.documents.names import safe_name
 
 if TYPE_CHECKING:
     from rag.settings import ReadingLimits
-    from rag.types import Document
+    from rag.types import Document, PageRead
 
 __all__ = ["SUFFIXES", "read_document", "safe_name"]
 
@@ -23,11 +23,11 @@ def read_document(
     content: bytes,
     name: str,
     limits: ReadingLimits,
-    progress: Callable[[int, int], None] | None = None,
+    progress: Callable[[PageRead], None] | None = None,
 ) -> Document:
     """The document that the bytes are, whatever their name says.
 
-    `progress` is told the pages done and the pages there are; an exception from it stops reading.
+    `progress` is told every page in order; an exception from it stops reading.
     Pages that cannot be read are in the document with their `problem`.
     Raises UnsupportedFile for a kind of file that has no reader, UnreadableFile for a file that is
     broken, protected, empty, too large or without text, and MissingDependency.

@@ -31,7 +31,7 @@ from rag.documents.process import Child, reading_child
 from rag.documents.refusals import Refusal
 from rag.errors import MissingDependency, RAGError, UnreadableFile, UnsupportedFile
 from rag.settings import ReadingLimits
-from rag.types import Document, Page
+from rag.types import Document, Page, PageRead
 
 _MOST_RESTARTS = 3
 # Opening a file may take as long as this many pages.
@@ -57,7 +57,7 @@ def read(
     content: bytes,
     name: str,
     limits: ReadingLimits,
-    progress: Callable[[int, int], None] | None = None,
+    progress: Callable[[PageRead], None] | None = None,
 ) -> Document:
     """See `rag.documents.read_document`."""
     name = safe_name(name)
@@ -82,7 +82,7 @@ class _Reading:
         content: bytes,
         name: str,
         limits: ReadingLimits,
-        progress: Callable[[int, int], None] | None,
+        progress: Callable[[PageRead], None] | None,
     ) -> None:
         self._content = content
         self._name = name
@@ -131,7 +131,7 @@ class _Reading:
             name=self._name,
             media_type=FORMATS[self._key].media_type,
             size=len(self._content),
-            pages=tuple(Page(page.number, page.text, page.problem) for page in pages),
+            pages=tuple(map(_page, pages)),
             notices=(*dict.fromkeys(self._remarks), *_shortcomings(pages)),
         )
 
@@ -213,7 +213,8 @@ class _Reading:
         self._characters += len(page.text)
         self._pages[page.number] = page
         if self._progress is not None:
-            self._progress(len(self._pages), self._total)
+            media_type = FORMATS[self._key].media_type
+            self._progress(PageRead(_page(page), media_type, self._total))
 
     def _reason(self, number: int) -> str:
         """The failure as a clause about one page, or about the rest of the file for 0."""
@@ -221,6 +222,10 @@ class _Reading:
         if not number and time.monotonic() < self._end:
             return "reading was stopped after several failures"
         return f"page {number} {said}" if number else f"the file {said}"
+
+
+def _page(page: PageText) -> Page:
+    return Page(page.number, page.text, page.problem)
 
 
 def _shortcomings(pages: list[PageText]) -> Iterator[str]:

@@ -10,7 +10,7 @@ from pathlib import Path
 
 from rag.errors import RAGError
 from rag.evaluation.golden_sets import GoldenPassage, GoldenQuestion, GoldenSet, Unit
-from rag.ingest import Event, File, Ingest, ReportPages
+from rag.ingest import Event, File, Ingest, ReportPage
 from rag.opening import index_in_use
 from rag.pipeline import Pipeline
 from rag.settings import IndexSettings, Settings
@@ -108,7 +108,7 @@ def index(
     made = {hashlib.sha256(content).hexdigest(): pages for content, pages in shards}
     titles = [passage.title for passage in golden.passages]
 
-    def read(content: bytes, name: str, report: ReportPages) -> Document:
+    def read(content: bytes, name: str, report: ReportPage) -> Document:
         key = hashlib.sha256(content).hexdigest()
         return Document(key, name, "application/jsonl", len(content), made[key])
 

@@ -30,6 +30,7 @@ from rag.types.documents import (
     DocumentStatus,
     IngestStage,
     Page,
+    PageRead,
     Progress,
 )
 from rag.types.golden import GoldenMark, GoldenOrigin, PassageSpan
@@ -70,6 +71,7 @@ __all__ = [
     "LibraryState",
     "Notice",
     "Page",
+    "PageRead",
     "Passage",
     "PassageSpan",
     "Progress",

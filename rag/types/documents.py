@@ -27,6 +27,15 @@ class Page:
 
 
 @dataclass(frozen=True, slots=True)
+class PageRead:
+    """A page of a file that is being read, and how many pages the file has."""
+
+    page: Page
+    media_type: str
+    total: int
+
+
+@dataclass(frozen=True, slots=True)
 class Document:
     """A file after reading.
 

@@ -25,7 +25,7 @@ from rag.evaluation.run import evaluate
 from rag.golden.marks import add_marks, made_mark
 from rag.golden.sets import golden_set_of
 from rag.history import recorded
-from rag.ingest import File, Ingest, ReportPages
+from rag.ingest import File, Ingest, ReportPage
 from rag.opening import open_pipeline
 from rag.pipeline import Pipeline
 from rag.report import html_report
@@ -186,7 +186,7 @@ def hostile(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Hostile]:
             yield Hostile(url, home, pipeline, endpoint, names)
 
 
-def read_here(content: bytes, name: str, report: ReportPages) -> Document:
+def read_here(content: bytes, name: str, report: ReportPage) -> Document:
     """One page, without a process a file."""
     text = content.decode()
     if text.startswith(UNREADABLE):
