@@ -158,6 +158,23 @@ def test_a_short_document_does_not_wait_for_a_long_one(store: Store) -> None:
     assert {record.status for record in store.documents()} == {"ready"}
 
 
+def test_small_files_are_merged_on_the_way(
+    store: Store, ingest: Ingest, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    merged: list[int] = []
+    optimize = store.optimize
+
+    def counted() -> None:
+        optimize()
+        merged.append(len(store.documents()))
+
+    monkeypatch.setattr("rag.ingest._MERGED_AFTER", 3)
+    monkeypatch.setattr(store, "optimize", counted)
+    added = results(ingest.add([File.holding(f"{n}.txt", str(n).encode()) for n in range(8)]))
+    assert [one.outcome for one in added] == ["added"] * 8
+    assert merged == [3, 6, 8]
+
+
 def waiting_read(encoded: Callable[[], bool]) -> Read:
     """A reader whose second page takes until the first is encoded, or a second."""
 
