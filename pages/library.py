@@ -11,6 +11,7 @@ from pages import _index as index
 from pages import _ui as ui
 from pages._markdown import passage, plain
 from rag.documents import SUFFIXES
+from rag.jobs import Job
 from rag.types import Chunk, DocumentRecord
 
 _PREVIEWED = 50
@@ -120,7 +121,10 @@ def confirm_removal(record: DocumentRecord) -> None:
     st.caption("Questions that were asked before keep the passages they showed.")
     if st.button("Remove it", type="primary"):
         with ui.errors_shown():
-            ui.library().remove(record.id)
+            library = ui.library()
+            library.remove(record.id)
+            # Its words count in the scores of others until the index is built anew.
+            Job(library.optimize)
         st.rerun()
 
 

@@ -70,6 +70,8 @@ def test_the_whole_way(home: Path, files: Path) -> None:
     removed = run(home, "remove", "cat.txt")
     assert removed.stdout == "Removed cat.txt.\n"
     assert "cat.txt" not in run(home, "list").stdout
+    # Its words do not count any more in the scores of the others.
+    assert make(home).store.measurements.names("removed from") == []
 
 
 def test_json_is_the_documented_trace(home: Path, files: Path) -> None:

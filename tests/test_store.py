@@ -297,6 +297,23 @@ def test_indexes_are_folded_in_and_change_no_result(store: Store, monkeypatch) -
     assert store.search_dense(vectors_of(["a lighthouse 灯塔"]).dense[0], 1)[0][0].id == "d2:0"
 
 
+@pytest.mark.parametrize("texts", [ENGLISH, CHINESE])
+def test_words_weigh_what_they_did_before_documents_that_were_removed(
+    store: Store, texts: list[str]
+) -> None:
+    add(store, "d1", texts)
+    before = store.search_lexical(texts[1], 10)
+    # So many that they are indexed.
+    add(store, "d2", [f"{texts[number % 2]} {number}" for number in range(600)])
+    store.optimize()
+    store.remove("d2")
+    store.optimize()
+    assert store.search_lexical(texts[1], 10) == before
+    version = store._tables.chunks.version
+    store.optimize()
+    assert store._tables.chunks.version == version
+
+
 def test_many_small_files_are_merged(store: Store) -> None:
     for number in range(20):
         store.put_document(record(f"d{number}"))

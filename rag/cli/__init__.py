@@ -216,6 +216,7 @@ def remove(ctx: click.Context, document: str) -> None:
     record = _find(library, document)
     library.remove(record.id)
     click.echo(f"Removed {printable(record.name)}.")
+    library.optimize()
 
 
 @main.command()

@@ -13,6 +13,7 @@ from lancedb.expr import col, lit
 from rag import log
 from rag.fault_points import reached
 from rag.store.locking import committing
+from rag.store.removed_chunks import count_removed
 from rag.store.row_checksums import unchanged
 from rag.store.tables import (
     DOCUMENT_COLUMNS,
@@ -33,6 +34,8 @@ def finish_removals(tables: Tables) -> None:
     for record in _with_status(tables, "removing"):
         reached("store.healing.chunks")
         for chunks in tables.every_chunks():
+            # Counted first: killed in between, full text is built anew once more than it had to.
+            count_removed(tables, chunks, len(_whole(chunks, record.id, "id")))
             _delete(chunks, "document_id", record.id)
         reached("store.healing.pages")
         _delete(tables.pages, "document_id", record.id)

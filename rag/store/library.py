@@ -6,7 +6,7 @@ import hashlib
 import random
 import shutil
 from collections.abc import Callable, Collection, Iterator, Sequence
-from contextlib import contextmanager, suppress
+from contextlib import contextmanager
 from dataclasses import replace
 from pathlib import Path
 
@@ -30,7 +30,6 @@ from rag.store.opening import open_tables
 from rag.store.questions import Questions
 from rag.store.recovery import notice, recover, told
 from rag.store.repairing import Repairs
-from rag.store.search_indexes import fold_in, worth_merging
 from rag.store.snapshots import remove_left_behind
 from rag.store.tables import (
     CHUNK_COLUMNS,
@@ -51,7 +50,7 @@ from rag.store.tables import (
     upsert,
     vector_length,
 )
-from rag.store.upkeep import merge
+from rag.store.upkeep import bytes_on_disk, keep_up
 from rag.types import (
     Chunk,
     ChunkVectors,
@@ -327,19 +326,7 @@ class Store:
         """
         with self._lock.ingest(wait=0) as locked:
             if locked:
-                reached("store.library.optimize")
-                fold_in(self._tables.chunks)
-                reached("store.library.merge")
-                for table, fragments in (
-                    (self._tables.documents, 16),
-                    (self._tables.pages, 64),
-                    (self._tables.chunks, 64),
-                    (self._tables.originals, None),
-                ):
-                    if worth_merging(table, self._disk_bytes(f"{table.name}.lance"), fragments):
-                        with committing(self.uri):
-                            merge(table, self._ledger)
-                    self._ledger.seal(table.name)
+                keep_up(self.uri, self._tables)
 
     @contextmanager
     def ingest_lock(self) -> Iterator[None]:
@@ -362,7 +349,7 @@ class Store:
     @in_plain_words("files")
     def size_bytes(self, fingerprint: str = "") -> int:
         """Bytes on disk, older versions included, of all or of one index; 0 where it is remote."""
-        return self._disk_bytes(f"{CHUNKS}{fingerprint}.lance" if fingerprint else "")
+        return bytes_on_disk(self.uri, f"{CHUNKS}{fingerprint}" if fingerprint else "")
 
     @in_plain_words("files")
     def free_bytes(self) -> int | None:
@@ -376,14 +363,6 @@ class Store:
         records = self._catalogue.records()
         shown = {record.id for record in records.values() if record.status not in hidden}
         return [pair for pair in scored if pair[0].document_id in shown]
-
-    def _disk_bytes(self, name: str = "") -> int:
-        folder = local_folder(self.uri)
-        total = 0
-        for path in [] if folder is None else (folder / name).rglob("*"):
-            with suppress(FileNotFoundError):
-                total += path.stat().st_size if path.is_file() else 0
-        return total
 
     def _heal(self, *steps: Callable[[Tables], None]) -> None:
         """Take these steps; one that fails is left for the next time and stops nothing else."""

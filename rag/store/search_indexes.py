@@ -38,19 +38,25 @@ def ensure_indexes(table: Any) -> None:
             table.create_index(column, config=config)
 
 
-def fold_in(table: Any) -> None:
-    """Index the rows that no index holds, where they are enough to slow a question down."""
+def fold_in(table: Any, removed: int) -> bool:
+    """Index the rows that no index holds, where they are enough to slow a question down.
+
+    So many rows were `removed` since full text was built: it is built anew where they are a tenth,
+    for BM25 counts them until then. Tells whether it was.
+    """
     rows = table.count_rows()
     loose = {
         column: index.num_unindexed_rows
         for index in table.list_indices()
         for column in index.columns
     }
-    if loose.get("search_text", 0) > _LOOSE_ROWS + rows // 50:
+    anew = bool(removed > rows // 10 or loose.get("search_text", 0) > _LOOSE_ROWS + rows // 50)
+    if anew:
         for column, config in _scalar_indexes().items():
             table.create_index(column, config=config, replace=True)
     if rows >= VECTOR_INDEX_FROM and loose.get("vector", rows) > rows // 5:
         table.create_index("vector", config=HnswSq(distance_type="cosine"), replace=True)
+    return anew
 
 
 def worth_merging(table: Any, disk_bytes: int, fragments: int | None = None) -> bool:
