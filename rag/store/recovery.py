@@ -149,11 +149,14 @@ def recover(lock: LibraryLock, ledger: Ledger, connection: Any, *, reads_all: bo
     Raises OSError, and what LanceDB raises where a table cannot be written.
     """
     folder = ledger.folder
-    if folder is None or not _damaged(folder, ledger, connection, reads_all):
+    if folder is None:
+        return
+    files = _Files(folder, ledger, connection, reads_all)
+    if not files.damaged():
         return
     with lock.ingest(wait=_PATIENCE_SECONDS) as locked:
         if locked:
-            for one in _mended(folder, ledger, connection, reads_all):
+            for one in files.mended():
                 log.event("damaged file moved aside", file=one.name, outcome=one.outcome)
 
 
@@ -167,29 +170,6 @@ def recover_unopened(uri: str | Path) -> None:
         recover(LibraryLock(folder), Ledger(folder), connected(uri), reads_all=True)
 
 
-def _damaged(folder: Path, ledger: Ledger, connection: Any, reads_all: bool) -> bool:
-    return any(
-        _problem(folder, ledger, connection, table, reads_all) is not None
-        for table in _all(folder, ledger)
-    )
-
-
-def _mended(folder: Path, ledger: Ledger, connection: Any, reads_all: bool) -> list[Mended]:
-    """The caller keeps all others from writing documents."""
-    aside = Aside(folder)
-    done: list[Mended] = []
-    for table in ledger.tidied:
-        ledger.forget_removed(table)
-    for table in _all(folder, ledger):
-        before = None
-        while problem := _problem(folder, ledger, connection, table, reads_all):
-            mender = _Mender(folder, ledger, connection, table, aside, reads_all)
-            # What a first attempt left as it was, no second one mends.
-            done += mender.make_anew() if problem == before else mender.mend(problem)
-            before = problem
-    return done
-
-
 @dataclass(frozen=True, slots=True)
 class _Problem:
     """A manifest that is not whole, or files that are not and that the newest version needs."""
@@ -198,98 +178,119 @@ class _Problem:
     needed: tuple[str, ...] = ()
 
 
-def _all(folder: Path, ledger: Ledger) -> list[str]:
-    return sorted({*layout.tables(folder), *map(layout.table_of, ledger.sums())})
+@dataclass(frozen=True, slots=True)
+class _Files:
+    """The files of a library.
 
-
-def _problem(
-    folder: Path, ledger: Ledger, connection: Any, table: str, reads_all: bool
-) -> _Problem | None:
-    """The first thing that is wrong with a table."""
-    sums = ledger.sums(table)
-    there = set(layout.files(folder, table))
-    if table in ledger.tidied and not there:
-        return None
-    versions = layout.manifests(there | sums.keys())
-    for manifest in versions:
-        right = manifest not in there or layout.looks_whole(folder / manifest)
-        if manifest == versions[0]:
-            right = right and _as_sealed(folder, manifest, sums)
-        if not right:
-            return _Problem(manifest)
-    if not versions:
-        return None
-    lacking = _lacking(folder, versions[0], sums, reads_all)
-    if lacking:
-        return _Problem(versions[0], lacking)
-    # Of a table that was never sealed nothing says how much would be lost: opening it tells more.
-    if sums and versions[0] not in sums and not _opens(connection, table):
-        return _Problem(versions[0])
-    return None
-
-
-def _lacking(
-    folder: Path, manifest: str, sums: dict[str, str], reads_all: bool
-) -> tuple[str, ...] | None:
-    """The files that a version needs and that are not whole; None where nothing tells."""
-    table = layout.table_of(manifest)
-    try:
-        needed = manifests.needed((folder / manifest).read_bytes(), table)
-    except (FileNotFoundError, ValueError):
-        return None
-    return tuple(
-        sorted(
-            name
-            for name, size in needed.items()
-            if not layout.looks_whole(folder / name, size)
-            or ((reads_all or table in spares.KEPT_WHOLE) and not _as_sealed(folder, name, sums))
-        )
-    )
-
-
-def _as_sealed(folder: Path, name: str, sums: dict[str, str]) -> bool:
-    """Whether a file has the checksum it was sealed with, if it was.
-
-    One that is the same as its second copy is right, and the line in the ledger is not.
+    With `reads_all` every file that the newest versions need is held against its checksum.
     """
-    if name not in sums:
+
+    folder: Path
+    ledger: Ledger
+    connection: Any
+    reads_all: bool
+
+    def damaged(self) -> bool:
+        """Whether any table has something wrong with it."""
+        return any(self.problem(table) is not None for table in self._tables())
+
+    def mended(self) -> list[Mended]:
+        """Mend all tables. The caller keeps all others from writing documents."""
+        aside = Aside(self.folder)
+        done: list[Mended] = []
+        for table in self.ledger.tidied:
+            self.ledger.forget_removed(table)
+        for table in self._tables():
+            before = None
+            while problem := self.problem(table):
+                mender = _Mender(self, table, aside)
+                # What a first attempt left as it was, no second one mends.
+                done += mender.make_anew() if problem == before else mender.mend(problem)
+                before = problem
+        return done
+
+    def problem(self, table: str) -> _Problem | None:
+        """The first thing that is wrong with a table."""
+        sums = self.ledger.sums(table)
+        there = set(layout.files(self.folder, table))
+        if table in self.ledger.tidied and not there:
+            return None
+        versions = layout.manifests(there | sums.keys())
+        for manifest in versions:
+            right = manifest not in there or layout.looks_whole(self.folder / manifest)
+            if manifest == versions[0]:
+                right = right and self._as_sealed(manifest, sums)
+            if not right:
+                return _Problem(manifest)
+        if not versions:
+            return None
+        lacking = self.lacking(versions[0], sums)
+        if lacking:
+            return _Problem(versions[0], lacking)
+        # Of a table that was never sealed nothing says how much would be lost: opening tells more.
+        if sums and versions[0] not in sums and not self._opens(table):
+            return _Problem(versions[0])
+        return None
+
+    def lacking(self, manifest: str, sums: dict[str, str]) -> tuple[str, ...] | None:
+        """The files that a version needs and that are not whole; None where nothing tells."""
+        table = layout.table_of(manifest)
+        reads = self.reads_all or table in spares.KEPT_WHOLE
+        try:
+            needed = manifests.needed((self.folder / manifest).read_bytes(), table)
+        except (FileNotFoundError, ValueError):
+            return None
+        return tuple(
+            sorted(
+                name
+                for name, size in needed.items()
+                if not layout.looks_whole(self.folder / name, size)
+                or (reads and not self._as_sealed(name, sums))
+            )
+        )
+
+    def _tables(self) -> list[str]:
+        return sorted({*layout.tables(self.folder), *map(layout.table_of, self.ledger.sums())})
+
+    def _as_sealed(self, name: str, sums: dict[str, str]) -> bool:
+        """Whether a file has the checksum it was sealed with, if it was.
+
+        One that is the same as its second copy is right, and the line in the ledger is not.
+        """
+        if name not in sums:
+            return True
+        checksum = checksum_of(self.folder / name)
+        return checksum == sums[name] or (
+            checksum != "" and checksum == checksum_of(self.folder / spares.FOLDER / name)
+        )
+
+    def _opens(self, table: str) -> bool:
+        """Whether a table whose newest version was never sealed can be read."""
+        try:
+            opened = self.connection.open_table(table)
+            if table in spares.KEPT_WHOLE:
+                matching(opened, opened.schema.names)
+        except Exception:
+            # What Lance raises over damaged contents is of any kind; a panic is one of its own.
+            return False
         return True
-    checksum = checksum_of(folder / name)
-    return checksum == sums[name] or (
-        checksum != "" and checksum == checksum_of(folder / spares.FOLDER / name)
-    )
-
-
-def _opens(connection: Any, table: str) -> bool:
-    """Whether a table whose newest version was never sealed can be read."""
-    try:
-        opened = connection.open_table(table)
-        if table in spares.KEPT_WHOLE:
-            matching(opened, opened.schema.names)
-    except Exception:
-        # What Lance raises over damaged contents is of any kind; a panic is one of its own.
-        return False
-    return True
 
 
 @dataclass(frozen=True, slots=True)
 class _Mender:
     """One step of mending one table."""
 
-    folder: Path
-    ledger: Ledger
-    connection: Any
+    files: _Files
     table: str
     aside: Aside
-    reads_all: bool
 
     def mend(self, problem: _Problem) -> list[Mended]:
         """Go on with the best there is."""
-        sums = self.ledger.sums(self.table)
-        there = layout.files(self.folder, self.table)
+        folder, sums = self.files.folder, self.files.ledger.sums(self.table)
+        there = layout.files(folder, self.table)
         newest, *older = layout.manifests({*there, *sums})
         names = problem.needed or (problem.manifest,)
-        if copied := [one for one in names if restore_copy(self.folder, one, sums, self.aside)]:
+        if copied := [one for one in names if restore_copy(folder, one, sums, self.aside)]:
             return self.aside.tell([Mended(name, "copy") for name in copied])
         if not problem.needed:
             if problem.manifest != newest:
@@ -297,11 +298,11 @@ class _Mender:
             return self._without(names, "before") if older else self.make_anew()
         if all(layout.part_of(name) == layout.INDICES for name in names):
             mended = self._without(names, "index")
-            drop_indexes(self.connection.open_table(self.table), names)
+            drop_indexes(self.files.connection.open_table(self.table), names)
             return mended
-        if _version_before(self.folder, [newest, *older], sums, self.reads_all):
+        if self._version_before([newest, *older], sums):
             # What the version before needs, too, is its problem next.
-            still = _lacking(self.folder, older[0], sums, self.reads_all) or ()
+            still = self.files.lacking(older[0], sums) or ()
             gone = [name for name in names if name not in still]
             return self._without([newest, *gone], "before")
         if any(layout.part_of(name) == layout.DELETIONS for name in names):
@@ -312,8 +313,8 @@ class _Mender:
 
     def _drop_rows(self, manifest: str, lost: set[str]) -> None:
         """Take the rows that these files held out of the table."""
-        content = (self.folder / manifest).read_bytes()
-        table = self.connection.open_table(self.table)
+        content = (self.files.folder / manifest).read_bytes()
+        table = self.files.connection.open_table(self.table)
         for number, files in manifests.fragments(content, self.table).items():
             if files & lost:
                 table.delete(within(*addresses(number)))
@@ -323,29 +324,26 @@ class _Mender:
         name = f"{self.table}{layout.SUFFIX}"
         mended = self.aside.tell([Mended(name, "anew")])
         self.aside.move(name)
-        self.ledger.forget(self.ledger.sums(self.table))
+        self.files.ledger.forget(self.files.ledger.sums(self.table))
         return mended
 
     def _without(self, names: Iterable[str], outcome: Outcome) -> list[Mended]:
         mended = self.aside.tell([Mended(name, outcome) for name in names])
         for one in mended:
             self.aside.move(one.name)
-        self.ledger.forget(one.name for one in mended)
+        self.files.ledger.forget(one.name for one in mended)
         return mended
 
+    def _version_before(self, versions: list[str], sums: dict[str, str]) -> bool:
+        """Whether leaving the newest version leads to a whole one and loses only what it added.
 
-def _version_before(
-    folder: Path, versions: list[str], sums: dict[str, str], reads_all: bool
-) -> bool:
-    """Whether leaving the newest version leads to a whole one and loses no more than it added.
-
-    Versions that were never sealed were never reported as written either, so all of them may go.
-    """
-    newest, *older = versions
-    may_go = 1
-    if newest not in sums and any(manifest in sums for manifest in older):
-        may_go = next(place for place, manifest in enumerate(versions) if manifest in sums)
-    return any(_lacking(folder, manifest, sums, reads_all) == () for manifest in older[:may_go])
+        Versions that were never sealed were never reported as written either: all of them may go.
+        """
+        newest, *older = versions
+        may_go = 1
+        if newest not in sums and any(manifest in sums for manifest in older):
+            may_go = next(place for place, manifest in enumerate(versions) if manifest in sums)
+        return any(self.files.lacking(manifest, sums) == () for manifest in older[:may_go])
 
 
 def restore_copy(folder: Path, name: str, sums: dict[str, str], aside: Aside) -> bool:
