@@ -6,8 +6,10 @@ LanceDB does not tell how many there are. The caller holds the ingest lock.
 
 from __future__ import annotations
 
+from contextlib import suppress
 from typing import Any
 
+from rag.errors import LibraryError
 from rag.store.measurements import Measurements
 from rag.store.tables import Tables
 
@@ -18,10 +20,14 @@ def removed_chunks(tables: Tables) -> int:
 
 
 def count_removed(tables: Tables, chunks: Any, more: int) -> None:
-    """So many more are about to be removed from one of the indexes."""
+    """So many more are about to be removed from one of the indexes.
+
+    On a full disk they go uncounted: removing them is worth more.
+    """
     if more:
-        before = int(_kept(tables).get(_name(chunks)) or 0)
-        _kept(tables).put(_name(chunks), str(before + more).encode())
+        with suppress(LibraryError):
+            before = int(_kept(tables).get(_name(chunks)) or 0)
+            _kept(tables).put(_name(chunks), str(before + more).encode())
 
 
 def forget_removed(tables: Tables) -> None:
