@@ -10,9 +10,10 @@ import threading
 from contextlib import suppress
 from time import monotonic, sleep
 
-# A thirtieth of the weight of a question where both want the processor. Beside two busy threads a
-# question took 1.6 times as long with a niceness of 5, 1.2 with 10 and 1.1 with 19.
-NICENESS = 15
+# A tenth of the weight of a question where both want the processor. Beside two busy threads a
+# question took 1.6 times as long with a niceness of 5, 1.2 with 10 and 1.1 with 19; beside hostile
+# files 15 was no better than 10.
+NICENESS = 10
 
 
 def lower_priority() -> None:

@@ -192,12 +192,15 @@ def active_sessions(url: str) -> int:
     return int(found[1])
 
 
-def memory(url: str) -> int:
-    """Bytes of memory that the server of this address has now."""
+def memory(url: str, kind: str = "VmRSS") -> int:
+    """Bytes of memory that the server of this address has now; `RssFile` are those of files.
+
+    Pages of files are the system's to drop: the model's, of which more is read with every new word.
+    """
     for status in Path("/proc").glob("[0-9]*/status"):
         arguments = (status.parent / "cmdline").read_bytes().decode().split("\0")
         if "streamlit" in arguments and str(urlsplit(url).port) in arguments:
-            resident = re.search(r"VmRSS:\s+(\d+) kB", status.read_text())
+            resident = re.search(rf"{kind}:\s+(\d+) kB", status.read_text())
             assert resident
             return int(resident[1]) * 1024
     raise AssertionError(f"no server listens at {url}")

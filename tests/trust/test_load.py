@@ -164,9 +164,11 @@ async def crowd_of(
 ) -> tuple[Crowd, dict[str, object]]:
     """A crowd, and its figures."""
     before = await warmed_up(url)
+    files_before = memory(url, "RssFile")
     endpoint.requests.clear()
     crowd = await gather_crowd(url, people, questions)
     after = await forgotten(url)
+    files = memory(url, "RssFile") - files_before
     return crowd, {
         "sessions": people,
         "answers": len(crowd.answers),
@@ -180,6 +182,7 @@ async def crowd_of(
         "MB before": round(before / MEGABYTE),
         "MB a session while open": round((crowd.memory_open - before) / people / MEGABYTE, 2),
         "MB more afterwards": round((after - before) / MEGABYTE),
+        "MB of these pages of files": round(files / MEGABYTE),
         "sessions afterwards": active_sessions(url),
     }
 
