@@ -447,8 +447,8 @@ PLACES = (
     Place("store.library.document", "add", times=2),
     Place("store.checksums.flush", "add"),
     Place("store.checksums.append", "add"),
-    Place("store.library.optimize", "add", quiet=True),
-    Place("store.library.merge", "add", quiet=True),
+    Place("store.upkeep.optimize", "add", quiet=True),
+    Place("store.upkeep.merge", "add", quiet=True),
     Place("store.library.document", "remove", ("add",)),
     Place("store.healing.chunks", "remove", ("add",)),
     Place("store.healing.pages", "remove", ("add",)),
@@ -464,7 +464,7 @@ PLACES = (
 # The same points in other operations and at other times.
 MORE_PLACES = (
     Place("store.library.chunks", "index new", ANEW),
-    Place("store.library.optimize", "index new", ANEW),
+    Place("store.upkeep.optimize", "index new", ANEW),
     Place("settings_file.write", "index new", ANEW),
     Place("settings_file.replace", "index new", ANEW),
     Place("settings_file.replaced", "index new", ANEW),

@@ -318,7 +318,7 @@ def _wrong(here: Pipeline, there: dict[int, bool]) -> Iterator[str]:
         if one not in numbers:
             continue
         text = content(numbers[one])
-        document = read(text, record.name, ReadingLimits(), lambda done, total: None)
+        document = read(text, record.name, ReadingLimits(), lambda page: None)
         chunks = here._chunk(document)
         if store.original(one) != text or store.pages(one) != list(document.pages):
             yield f"{record.name} has another original or other pages"

@@ -26,10 +26,10 @@ def keep_up(uri: str, tables: Tables) -> None:
 
     The caller holds the lock of ingest. Raises OSError and what LanceDB raises.
     """
-    reached("store.library.optimize")
+    reached("store.upkeep.optimize")
     if fold_in(tables.chunks, removed_chunks(tables)):
         forget_removed(tables)
-    reached("store.library.merge")
+    reached("store.upkeep.merge")
     for table, fragments in (
         (tables.documents, 16),
         (tables.pages, 64),
