@@ -43,11 +43,8 @@ class ChunkEncoder:
     def ahead(self, chunks: Sequence[Chunk]) -> Sequence[Chunk]:
         """Encode the first of them while others are still read; gives those that are left.
 
-        A service is asked when all are there: it takes as long for few as for many.
         Raises BackendError where the model fails.
         """
-        if not self._embedder.computes_here:
-            return []
         self._encode(self._missing(chunks[:_AHEAD]))
         return chunks[_AHEAD:]
 

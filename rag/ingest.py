@@ -268,7 +268,9 @@ class Ingest:
                 yield Progress(reading.name, "reading", done, total)
             if finished:
                 return reading.future.result()
-            waiting = encoder.ahead([*waiting, *self.chunk(reading.part(max(shown, 0), done))])
+            # A service is asked when all are there: it takes as long for few as for many.
+            if self.embedder.computes_here:
+                waiting = encoder.ahead([*waiting, *self.chunk(reading.part(max(shown, 0), done))])
             shown = done
 
     def _encode(

@@ -35,7 +35,8 @@ def finish_removals(tables: Tables) -> None:
         reached("store.healing.chunks")
         for chunks in tables.every_chunks():
             # Counted first: killed in between, full text is built anew once more than it had to.
-            count_removed(tables, chunks, len(_whole(chunks, record.id, "id")))
+            where = col("document_id") == lit(record.id)
+            count_removed(tables, chunks, matching(chunks, ["document_id"], where).num_rows)
             _delete(chunks, "document_id", record.id)
         reached("store.healing.pages")
         _delete(tables.pages, "document_id", record.id)
